@@ -1,0 +1,1 @@
+"""What a recurrence is: one file a family, equations as the textbook writes them."""

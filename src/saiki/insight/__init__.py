@@ -1,0 +1,1 @@
+"""Looking inside: curves, pictures and the HTML report."""

@@ -1,0 +1,1 @@
+"""How a network learns: rules, optimisers, schedules, stopping, checkpoints, the trainer and its observers."""

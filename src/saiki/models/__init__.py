@@ -1,0 +1,1 @@
+"""One file a task: the network, its loss, its metrics, its fit/predict face."""

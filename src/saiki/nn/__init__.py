@@ -1,0 +1,1 @@
+"""Modules and layer configs that users compose."""

@@ -1,0 +1,26 @@
+"""Shared fixtures: one thread, a seeded generator, and a place for the peers' golden vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    """A fresh generator with the same seed for every test."""
+    return torch.Generator().manual_seed(20011)
+
+
+@pytest.fixture
+def golden() -> Path:
+    """The folder of other projects' vectors; the test is skipped, with the reason, where it is absent."""
+    folder = SHARED / "golden"
+    if not folder.is_dir():
+        pytest.skip(f"other projects' golden vectors are not here ({folder})")
+    return folder
