@@ -1,1 +1,54 @@
-"""One file a task: the network, its loss, its metrics, its fit/predict face."""
+"""Tasks with scikit-learn's face: each file is one task's network, loss, metrics and fit/predict.
+
+Exports: Forecaster, SequenceClassifier, SequenceRegressor, TASKS, load, suggest_size, searching.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from saiki.models.base import Estimator, searching
+    from saiki.models.classifier import SequenceClassifier
+    from saiki.models.files import TASKS, load, save
+    from saiki.models.forecaster import Forecaster
+    from saiki.models.regressor import SequenceRegressor
+    from saiki.models.sizing import SizeSuggestion, suggest_size
+
+# public name -> its file; loaded on first use, so that one task does not pay for the others
+_HOME = {
+    "Estimator": "base",
+    "Forecaster": "forecaster",
+    "SequenceClassifier": "classifier",
+    "SequenceRegressor": "regressor",
+    "SizeSuggestion": "sizing",
+    "TASKS": "files",
+    "load": "files",
+    "save": "files",
+    "searching": "base",
+    "suggest_size": "sizing",
+}
+
+__all__ = [
+    "TASKS",
+    "Estimator",
+    "Forecaster",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SizeSuggestion",
+    "load",
+    "save",
+    "searching",
+    "suggest_size",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"saiki.models.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'saiki.models' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,560 @@
+"""What every task shares: scikit-learn's parameter rules, building the network, the training call, saving.
+
+A task (`forecaster.py`, `classifier.py`, `regressor.py`) is a final class under `Estimator`. It brings
+
+    task            its name in config.json and in TASKS
+    OptionsFile     a frozen dataclass, one field a constructor argument: the closed schema of its options
+    FittedFile      a frozen dataclass: the closed schema of what fit learned beside the tensors
+    _fitted()       -> FittedFile, what fit learned (classes, sizes, names)
+    _tensors()      -> the arrays fit learned besides the network's (scaling), by name
+    _restore(fitted, tensors)   the way back
+
+and calls, inside its own fit, `_begin`, `_layers`, `_build` and `_train`, in this order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from torch import Tensor
+
+from saiki.core.errors import DTypeError, OptionError, ValueRangeError
+from saiki.core.names import choose, nearest
+from saiki.core.random import generator
+from saiki.core.record import FitRecord
+from saiki.learning import Observer, ProgressBar, Source, Trainer, Training
+from saiki.models.sizing import parameter_note, suggest_size
+from saiki.nn import (
+    DropoutConfig,
+    GRUConfig,
+    JordanConfig,
+    LayerConfig,
+    LSTMConfig,
+    RNNConfig,
+    Stack,
+    layer_from_mapping,
+)
+
+if TYPE_CHECKING:
+    from saiki.nn import Summary
+
+logger = logging.getLogger("saiki")
+
+Array: TypeAlias = NDArray[Any]
+Layer: TypeAlias = "LayerConfig | tuple[str, LayerConfig]"
+RandomState: TypeAlias = "int | np.random.RandomState | None"
+
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+CELL_LAYERS: dict[str, type[LayerConfig]] = {
+    "elman": RNNConfig,
+    "jordan": JordanConfig,
+    "lstm": LSTMConfig,
+    "gru": GRUConfig,
+}
+# Arguments that change neither the data nor a single weight; a run may be resumed with others.
+_TALK = ("verbose", "baselines")
+
+_searching: ContextVar[bool] = ContextVar("saiki_searching", default=False)
+
+
+@contextmanager
+def searching() -> Iterator[None]:
+    """Switch baselines off for the fits inside: `with saiki.models.searching(): study.optimize(...)`.
+
+    A search fits the same data many times and needs its baselines once. scikit-learn's own searches and
+    cross-validations are noticed without this.
+    """
+    token = _searching.set(True)
+    try:
+        yield
+    finally:
+        _searching.reset(token)
+
+
+def inside_search() -> bool:
+    """Whether this fit is one of many on the same data: under `searching()`, or a fold of scikit-learn's.
+
+    scikit-learn gives an estimator no sign that it is being searched over, in this process or a worker, so
+    the call stack is asked: every fold of GridSearchCV, cross_val_score and their kin is fitted by
+    `_fit_and_score`. The final refit of the best parameters is not, and measures its baselines.
+    """
+    if _searching.get():
+        return True
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "_fit_and_score" and frame.f_globals.get("__name__", "").startswith(
+            "sklearn."
+        ):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Custom:
+    """A user's own callable as a model folder keeps it: a name and JSON options, never code.
+
+    `saiki.load(folder, extra={name: object})` gives the object back; a class or factory is called with the
+    options when there are any.
+    """
+
+    custom: str
+    options: dict[str, Any]
+
+
+def custom_name(obj: Callable[..., object]) -> Custom:
+    """How a callable is stored: under its `name` or `__name__`, with what its `options()` says."""
+    name = getattr(obj, "name", None) or getattr(obj, "__name__", None) or type(obj).__name__
+    options = getattr(obj, "options", None)
+    return Custom(custom=str(name), options=dict(options()) if callable(options) else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """The options every task has, as config.json keeps them; a task's own schema adds its fields."""
+
+    network: list[dict[str, Any]] | None
+    cell: str
+    hidden_size: int | str
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    loss: str | Custom
+    lr: float
+    max_epochs: int
+    batch_size: int
+    patience: int | None
+    training: dict[str, Any] | None
+    baselines: bool
+    random_state: int | None
+    device: str
+    dtype: str
+    engine: str | None
+    verbose: bool | None
+
+
+class Estimator(BaseEstimator):
+    """The common face of all tasks; abstract, a task is a final class under it.
+
+    Constructor arguments every task takes (each task writes them out in its own `__init__`, which only
+    stores them, as scikit-learn's rules say):
+
+    Args:
+        network: layer configs (or mappings with a "type"), the head left out or given; None builds the
+            shorthand below.
+        cell: "elman", "jordan", "lstm" or "gru".
+        hidden_size: units a layer, or "auto": as many as ten training values a parameter allow.
+        num_layers: recurrent layers.
+        bidirectional: run each layer in both directions of time.
+        dropout: share of the units dropped after each recurrent layer, in [0, 1).
+        loss: "auto", a name of saiki.losses, or a differentiable callable.
+        lr: learning rate.
+        max_epochs: epochs at most.
+        batch_size: sequences (windows) an update.
+        patience: evaluations without a new best before training stops; None never stops early.
+        training: `saiki.learning.Training`, everything else about how the network learns; its fields are
+            parameters too: `set_params(training__clip_norm=0.5)`.
+        baselines: measure simple models on the same split; never inside a search (`inside_search`).
+        random_state: seed; the same seed, data and machine give the same bits.
+        device: "cpu", "cuda", "cuda:1" or "auto".
+        dtype: "float32" or "float64".
+        engine: name of the recurrent engine; None lets saiki choose.
+        verbose: progress bar; None shows it where stderr is a terminal.
+
+    Attributes:
+        network_: the trained `saiki.nn.Stack`.
+        record_: `FitRecord`, what the training run left behind.
+        baselines_: one dict a simple model: its name and its figures on the validation part.
+        metrics_: this model's figures on the validation part.
+        parameter_note_: parameters beside training values, in a sentence.
+        n_features_in_: features a step.
+        seed_: the seed in use.
+    """
+
+    task: ClassVar[str]
+    OptionsFile: ClassVar[type[CommonOptions]]
+    FittedFile: ClassVar[type]
+
+    network: Sequence[Layer | Mapping[str, Any]] | None
+    cell: str
+    hidden_size: int | str
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    loss: str | Callable[..., Tensor]
+    lr: float
+    max_epochs: int
+    batch_size: int
+    patience: int | None
+    training: Training | None
+    baselines: bool
+    random_state: RandomState
+    device: str
+    dtype: str
+    engine: str | None
+    verbose: bool | None
+
+    network_: Stack
+    record_: FitRecord
+    baselines_: list[dict[str, Any]]
+    metrics_: dict[str, float]
+    parameter_note_: str
+    n_features_in_: int
+    seed_: int
+
+    # ---- scikit-learn's parameters -------------------------------------------------------------------------
+
+    def set_params(self, **params: Any) -> Self:  # noqa: ANN401  scikit-learn's signature
+        """Set arguments by name; `training__NAME` replaces one field of `training`.
+
+        Raises:
+            OptionError: unknown name; the nearest known one is offered.
+        """
+        plain: dict[str, Any] = {}
+        inner: dict[str, Any] = {}
+        known = self.get_params(deep=False)
+        for name, value in params.items():
+            head, _, tail = name.partition("__")
+            if head not in known or (tail and head != "training"):
+                raise OptionError(
+                    f"unknown parameter {name!r} of {type(self).__name__}{_did_you_mean(head, known)}. "
+                    f"Valid parameters are: {sorted(known)}"
+                )
+            (inner if tail else plain)[tail or name] = value
+        for name, value in plain.items():
+            setattr(self, name, value)
+        if inner:
+            training = self.training if self.training is not None else Training()
+            names = [field.name for field in fields(Training)]
+            for name in inner:
+                if name not in names:
+                    raise OptionError(
+                        f"unknown parameter 'training__{name}'{_did_you_mean(name, names)}. "
+                        f"Training has: {sorted(names)}"
+                    )
+            self.training = replace(training, **inner)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "network_"):
+            raise NotFittedError(
+                f"this {type(self).__name__} is not fitted yet; call fit first, or saiki.load(folder)"
+            )
+
+    # ---- what fit does, in order ---------------------------------------------------------------------------
+
+    def _begin(self, checkpoint: str | Path | None, resume: bool) -> None:
+        """Check the options of the shorthand and settle the seed; the first thing a task's fit does."""
+        choose(self.cell, CELL_LAYERS, "cell")
+        choose(self.dtype, DTYPES, "dtype")
+        self._device()
+        if not (self.hidden_size == "auto" or _is_int(self.hidden_size, 1)):
+            raise OptionError(
+                f"hidden_size is {self.hidden_size!r} but must be a whole number from 1 on, or 'auto'"
+            )
+        for name in ("num_layers", "max_epochs", "batch_size"):
+            if not _is_int(getattr(self, name), 1):
+                raise OptionError(f"{name} is {getattr(self, name)!r} but must be a whole number from 1 on")
+        if self.patience is not None and not _is_int(self.patience, 1):
+            raise OptionError(f"patience is {self.patience!r} but must be a whole number from 1 on, or None")
+        if not (_is_number(self.lr) and 0 < self.lr < float("inf")):
+            raise OptionError(f"lr is {self.lr!r} but must be a positive number; try 0.001")
+        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
+            raise OptionError(
+                f"dropout is {self.dropout!r} but must be a share from 0 up to, not including, 1"
+            )
+        if self.training is not None and not isinstance(self.training, Training):
+            raise DTypeError(
+                f"training is {type(self.training).__name__} but must be saiki.learning.Training(...) or None"
+            )
+        if self.loss != "auto" and not isinstance(self.loss, str) and not callable(self.loss):
+            raise DTypeError(f"loss is {type(self.loss).__name__} but must be a name or a callable")
+        if resume and checkpoint is None:
+            raise OptionError("resume=True needs checkpoint=FOLDER, the folder the earlier run wrote to")
+        self.seed_ = self._settle_seed(checkpoint, resume)
+        for name in ("network_", "record_", "baselines_", "metrics_", "parameter_note_"):
+            if hasattr(self, name):
+                delattr(self, name)
+
+    def _settle_seed(self, checkpoint: str | Path | None, resume: bool) -> int:
+        state = self.random_state
+        if state is None:
+            if resume and checkpoint is not None:
+                from saiki.models.files import stored_seed
+
+                stored = stored_seed(checkpoint)
+                if stored is not None:
+                    return stored
+            return int(np.random.default_rng().integers(2**31))
+        if isinstance(state, np.random.RandomState):
+            return int(state.randint(2**31 - 1))
+        if isinstance(state, (int, np.integer)) and not isinstance(state, bool):
+            if not 0 <= int(state) < 2**63:
+                raise ValueRangeError(f"random_state is {state} but must lie in [0, 2**63)")
+            return int(state)
+        raise DTypeError(
+            f"random_state is {type(state).__name__} but must be a whole number, a numpy RandomState or None"
+        )
+
+    def _device(self) -> torch.device:
+        """The torch device; "auto" takes CUDA where there is one."""
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except (RuntimeError, TypeError) as error:
+            raise OptionError(
+                f"device is {self.device!r} but must be 'cpu', 'cuda', 'cuda:N' or 'auto'"
+            ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise OptionError(
+                "device is 'cuda' but torch sees no CUDA device here; use device='cpu' or 'auto'"
+            )
+        return device
+
+    def _torch_dtype(self) -> torch.dtype:
+        return choose(self.dtype, DTYPES, "dtype")
+
+    def _layers(
+        self, *, values: int, input_size: int, output_size: int, after: Sequence[Layer]
+    ) -> list[Layer]:
+        """The layer configs of this fit: `network` as given, or the shorthand followed by `after` (pooling).
+
+        Args:
+            values: training values, for hidden_size="auto".
+            input_size: features a step that reach the network.
+            output_size: outputs of the head.
+            after: configs after the recurrent layers when the shorthand is used.
+        """
+        if self.network is not None:
+            if isinstance(self.network, (str, Mapping)) or not isinstance(self.network, Sequence):
+                raise DTypeError(
+                    f"network is {type(self.network).__name__} but must be a list of layer configs, "
+                    "for instance [LSTMConfig(hidden_size=64), LastConfig()]"
+                )
+            if len(self.network) == 0:
+                raise OptionError("network is an empty list; give at least one layer, or network=None")
+            return [_as_layer(entry) for entry in self.network]
+        hidden_size = self.hidden_size
+        if hidden_size == "auto":
+            self.size_ = suggest_size(
+                self.cell,
+                values,
+                input_size,
+                output_size,
+                num_layers=self.num_layers,
+                bidirectional=self.bidirectional,
+            )
+            hidden_size = self.size_.hidden_size
+            logger.info("hidden_size='auto': %s", self.size_)
+        layers: list[Layer] = []
+        for _ in range(self.num_layers):
+            layers.append(recurrent_layer(self.cell, int(hidden_size), self.bidirectional, self.engine))
+            if self.dropout > 0:
+                layers.append(DropoutConfig(p=float(self.dropout)))
+        return [*layers, *after]
+
+    def _build(self, layers: Sequence[Layer], input_size: int, output_size: int) -> Stack:
+        """Build the network with weights drawn from the seed."""
+        return Stack.build(
+            layers,
+            input_size,
+            output_size,
+            generator=generator(self.seed_, "weights"),
+            dtype=self._torch_dtype(),
+            device=self._device(),
+        )
+
+    def _train(
+        self,
+        network: Stack,
+        loss: Callable[..., Tensor],
+        train: Source,
+        validation: Source | None,
+        *,
+        values: int,
+        sequences: int,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        every_minutes: float | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        """Train `network`; sets `network_`, `record_` and `parameter_note_`.
+
+        Whatever `_fitted` and `_tensors` read must be set before this is called: with a checkpoint folder
+        they are written beside the checkpoints before the first update, so that a run that is killed leaves
+        something `saiki.load` can read.
+
+        Args:
+            network: the network to train, left with its best weights.
+            loss: one value a row (`saiki.losses.get_loss`).
+            train: what the network learns from.
+            validation: what early stopping watches; None watches nothing.
+            values: training values, for the note on parameters.
+            sequences: training sequences (windows).
+            checkpoint: folder for checkpoints, or None.
+            resume: go on from the newest good checkpoint.
+            every_minutes: minutes between checkpoints; None writes one an epoch.
+            observers: told of updates, validations and checkpoints; cannot change the result.
+        """
+        parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
+        self.parameter_note_ = parameter_note(parameters, values, sequences)
+        logger.info("%s", self.parameter_note_)
+        folder = None
+        if checkpoint is not None:
+            from saiki.models.files import begin_folder
+
+            folder = begin_folder(self, network, checkpoint, resume=resume)
+        show = self.verbose if self.verbose is not None else sys.stderr.isatty()
+        trainer = Trainer(
+            self.training if self.training is not None else Training(),
+            lr=float(self.lr),
+            max_epochs=int(self.max_epochs),
+            batch_size=int(self.batch_size),
+            patience=self.patience,
+            seed=self.seed_,
+        )
+        record = trainer.fit(
+            network,
+            loss,
+            train,
+            validation,
+            observers=[*([ProgressBar()] if show else []), *observers],
+            checkpoint=folder,
+            every_minutes=every_minutes,
+            resume=resume,
+            fingerprint=self._fingerprint(),
+        )
+        self.record_ = replace(
+            record,
+            parameters=parameters,
+            training_values=int(values),
+            training_sequences=int(sequences),
+            notes=[*record.notes, self.parameter_note_],
+        )
+        network.eval()
+        self.network_ = network
+
+    def _fingerprint(self) -> str:
+        """SHA-256 of the options that shape the result; the trainer adds the data's."""
+        options = {name: value for name, value in self._options().items() if name not in _TALK}
+        options["seed"] = self.seed_
+        return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
+
+    # ---- files ---------------------------------------------------------------------------------------------
+
+    def _options(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values; a task with arguments of other kinds extends this."""
+        return {name: plain_option(name, value) for name, value in self.get_params(deep=False).items()}
+
+    def _fitted(self) -> object:
+        """What fit learned beside tensors, an instance of `FittedFile`."""
+        raise NotImplementedError
+
+    def _tensors(self) -> dict[str, Array]:
+        """The arrays fit learned besides the network's weights, by name."""
+        raise NotImplementedError
+
+    def _restore(self, fitted: Any, tensors: Mapping[str, Array]) -> None:  # noqa: ANN401  a FittedFile
+        """Set the fitted attributes from what `_fitted` and `_tensors` gave."""
+        raise NotImplementedError
+
+    def save(self, folder: str | Path, force: bool = False) -> Path:
+        """Write the model folder: model.safetensors, config.json, metrics.json, report.html.
+
+        Args:
+            folder: made if absent.
+            force: replace a model that is already there.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ModelFolderError: the folder already holds a model and force is False.
+            DiskError: the disk is full or refuses.
+        """
+        from saiki.models.files import save
+
+        self._require_fitted()
+        return save(self, folder, force=force)
+
+    def summary(self, steps: int | None = None) -> Summary:
+        """The table of layers, output shapes and parameters; `print` it."""
+        self._require_fitted()
+        return self.network_.summary(steps)
+
+
+def recurrent_layer(
+    cell: str, hidden_size: int, bidirectional: bool, engine: str | None = None
+) -> LayerConfig:
+    """The config of one recurrent layer by its cell's name."""
+    config = choose(cell, CELL_LAYERS, "cell")
+    options: dict[str, Any] = {"hidden_size": hidden_size, "bidirectional": bidirectional}
+    if engine is not None:
+        options["engine"] = engine
+    return config(**options)
+
+
+def plain_option(name: str, value: Any) -> Any:  # noqa: ANN401  JSON in, JSON out
+    """One constructor argument as JSON: configs become mappings, callables a `Custom` name."""
+    from saiki.core.schema import plain
+    from saiki.nn import layer_to_mapping
+
+    if name == "network" and value is not None:
+        layers = [_as_layer(entry) for entry in value]
+        return [
+            layer_to_mapping(layer[1], layer[0])
+            if isinstance(layer, tuple)
+            else layer_to_mapping(layer, None)
+            for layer in layers
+        ]
+    if name == "random_state":
+        return int(value) if isinstance(value, (int, np.integer)) else None
+    if callable(value) and not isinstance(value, type) and not is_dataclass(value):
+        return plain(custom_name(value))
+    if isinstance(value, np.generic):
+        return value.item()
+    return plain(value)
+
+
+def _as_layer(entry: Layer | Mapping[str, Any]) -> Layer:
+    if isinstance(entry, Mapping):
+        return layer_from_mapping(dict(entry))
+    if isinstance(entry, LayerConfig):
+        return entry
+    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], LayerConfig):
+        return entry
+    raise DTypeError(
+        f"a layer of network is {type(entry).__name__} but must be a layer config, (name, config) "
+        'or a mapping such as {"type": "lstm", "hidden_size": 64}'
+    )
+
+
+def _did_you_mean(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    near = nearest(name, list(known))
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def _is_int(value: object, low: int) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= low
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
