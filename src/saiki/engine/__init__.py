@@ -1,1 +1,8 @@
-"""How a recurrence runs over ragged time: the reference loop, faster engines, and the dispatch between them."""
+"""How a recurrence runs over ragged time: the reference loop, faster engines, and which is picked."""
+
+from __future__ import annotations
+
+from saiki.engine.base import Direction, Run
+from saiki.engine.dispatch import Info, available, info, run, use
+
+__all__ = ["Direction", "Info", "Run", "available", "info", "run", "use"]

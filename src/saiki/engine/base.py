@@ -1,0 +1,64 @@
+"""What every engine takes and gives: one layer's work, checked at the door, and its result a direction."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from saiki.cells import Cell
+
+Direction = Literal["forward", "reverse"]
+
+
+class Run(NamedTuple):
+    """One direction's result, rows in packed order."""
+
+    output: Tensor  # (N, output_size): row j of step t is the output of the j-th longest sequence there
+    state: Any  # the cell's state tuple, (B, size) each: after each sequence's last step (reverse: its first)
+    trace: dict[str, Tensor]  # every state and gate at every step, (N, size) each; {} unless asked for
+
+
+@dataclass(frozen=True)
+class Job:
+    """A layer, its input and its initial states; `dispatch.run` has checked that they fit."""
+
+    cell: Cell[Any, Any]
+    tensors: tuple[Mapping[str, Tensor], ...]  # parameters by name, a direction each
+    data: Tensor  # (N, I), packed and time-major
+    batch_sizes: Tensor  # (T,) int64 on the CPU: how many sequences are still running at each step
+    states: tuple[Any, ...]  # the cell's state tuple, (B, size), a direction each
+    directions: tuple[Direction, ...]
+    trace: bool
+
+    @property
+    def needs_grad(self) -> bool:
+        """Whether anybody may ask for gradients of this run."""
+        if not torch.is_grad_enabled():
+            return False
+        leaves = [
+            self.data,
+            *(v for t in self.tensors for v in t.values()),
+            *(v for s in self.states for v in s),
+        ]
+        return any(leaf.requires_grad for leaf in leaves)
+
+
+class Engine(ABC):
+    """A way to run cells over ragged time."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def obstacle(
+        self, cell: Cell[Any, Any], device: torch.device, dtype: torch.dtype, *, trace: bool, grad: bool
+    ) -> str | None:
+        """Why this engine cannot run such a job, as the end of a sentence; None where it can."""
+
+    @abstractmethod
+    def run(self, job: Job) -> list[Run]:
+        """Run a job that meets no obstacle."""

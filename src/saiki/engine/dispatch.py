@@ -1,0 +1,244 @@
+"""Which engine runs a job: the one named by the call, else by `use(...)`, else the best that can.
+
+"auto" takes torch's fused operator where torch has the cell's equation and the reference loop everywhere
+else, and says once which cells run on the loop. An engine asked for by name runs or raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from saiki.cells import Cell
+from saiki.core.errors import DTypeError, EngineError, LengthError, OptionError, ShapeError
+from saiki.core.log import say_once
+from saiki.core.names import choose
+from saiki.engine.base import Direction, Engine, Job, Run
+from saiki.engine.cpu import NativeCPU, native
+from saiki.engine.reference import Reference
+from saiki.engine.torch_fused import TorchFused
+
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (TorchFused(), NativeCPU(), Reference())}
+_AUTO = ("torch_fused", "reference")  # in order of preference
+_NAMES = {"auto": "auto", **{name: name for name in ENGINES}}
+
+_selected: ContextVar[str] = ContextVar("saiki_engine", default="auto")
+
+
+@contextmanager
+def use(engine: str) -> Iterator[None]:
+    """Run everything inside the `with` block on one engine, where a layer does not name its own.
+
+    Args:
+        engine: "auto", "reference", "torch_fused" or "cpu".
+    Raises:
+        OptionError: there is no such engine.
+
+    Example:
+        with saiki.engine.use("reference"):
+            output, state = layer(x)
+    """
+    token = _selected.set(choose(engine, _NAMES, "engine"))
+    try:
+        yield
+    finally:
+        _selected.reset(token)
+
+
+def available(
+    cell: Cell[Any, Any],
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    trace: bool = False,
+    grad: bool = True,
+) -> tuple[str, ...]:
+    """The engines that can run this cell there.
+
+    Args:
+        cell: what is to run.
+        device: where the tensors are.
+        dtype: their floating type.
+        trace: whether states and gates are wanted.
+        grad: whether gradients are wanted.
+    """
+    device = torch.device(device)
+    return tuple(
+        name
+        for name, engine in ENGINES.items()
+        if engine.obstacle(cell, device, dtype, trace=trace, grad=grad) is None
+    )
+
+
+@dataclass(frozen=True)
+class Info:
+    """What there is to run on; `str()` is a few lines to read."""
+
+    selected: str
+    engines: tuple[str, ...]
+    native: bool
+    native_note: str
+    torch_version: str
+    threads: int
+
+    def __str__(self) -> str:
+        return "\n".join(
+            (
+                f"engine: {self.selected} (of auto, {', '.join(self.engines)})",
+                f"native extension: {self.native_note}",
+                f"torch {self.torch_version}, {self.threads} thread{'s' * (self.threads != 1)}",
+            )
+        )
+
+
+def info() -> Info:
+    """Say which engine is selected, which there are, and whether the native extension is built."""
+    module = native()
+    built = not isinstance(module, str)
+    note = "built" if not isinstance(module, str) else module
+    engines = tuple(name for name in ENGINES if built or name != "cpu")
+    return Info(_selected.get(), engines, built, note, torch.__version__, torch.get_num_threads())
+
+
+def run(
+    cell: Cell[Any, Any],
+    params: Sequence[Mapping[str, Tensor]],
+    data: Tensor,
+    batch_sizes: Tensor,
+    states: Sequence[Sequence[Tensor]],
+    directions: Sequence[Direction] = ("forward",),
+    *,
+    engine: str | None = None,
+    trace: bool = False,
+) -> list[Run]:
+    """Run one layer over a packed ragged batch.
+
+    Args:
+        cell: the recurrence.
+        params: its parameters by name, one mapping a direction.
+        data: (N, I) floating, packed and time-major, as in `Ragged.data`.
+        batch_sizes: (T,) int64 on the CPU: the sequences still running at each step; never rising, sum N.
+        states: the initial state a direction, each a tuple of (B, size) in packed order, B = batch_sizes[0].
+        directions: "forward" or "reverse" (from each sequence's own last step), one for each of `params`.
+        engine: a name, or None for what `use()` has selected.
+        trace: whether to return every state and gate of every step.
+    Returns:
+        One `Run` a direction.
+    Raises:
+        ShapeError, LengthError, DTypeError: the tensors do not fit the cell or each other.
+        OptionError: an unknown engine or direction, or parameters that do not belong to the cell.
+        EngineError: the engine asked for by name cannot run this.
+    """
+    wanted = _selected.get() if engine is None else choose(engine, _NAMES, "engine")
+    job = _checked(cell, params, data, batch_sizes, states, directions, trace)
+    return _pick(wanted, job).run(job)
+
+
+def _pick(wanted: str, job: Job) -> Engine:
+    device, dtype = job.data.device, job.data.dtype
+    if wanted == "auto":
+        for name in _AUTO:
+            obstacle = ENGINES[name].obstacle(job.cell, device, dtype, trace=job.trace, grad=job.needs_grad)
+            if obstacle is None and (
+                len(job.batch_sizes) or name == "reference"
+            ):  # fused operators want a step
+                if name == "reference" and not job.trace and len(job.batch_sizes):
+                    say_once(
+                        f"engine:{device.type}:{dtype}:{job.cell.label}",
+                        f"{job.cell.label} runs on the reference engine on {device.type} ({dtype}): "
+                        f"right, but slow; there is no kernel for it yet",
+                    )
+                return ENGINES[name]
+    chosen = ENGINES[wanted]
+    obstacle = chosen.obstacle(job.cell, device, dtype, trace=job.trace, grad=job.needs_grad)
+    if obstacle is not None:
+        there = available(job.cell, device, dtype, trace=job.trace, grad=job.needs_grad)
+        raise EngineError(
+            f"engine {wanted!r} cannot run {job.cell.label!r} here: {obstacle}. "
+            f"Available: {', '.join(there)}; or engine='auto' to let the library choose"
+        )
+    return chosen if len(job.batch_sizes) else ENGINES["reference"]
+
+
+def _checked(
+    cell: Cell[Any, Any],
+    params: Sequence[Mapping[str, Tensor]],
+    data: Tensor,
+    batch_sizes: Tensor,
+    states: Sequence[Sequence[Tensor]],
+    directions: Sequence[Direction],
+    trace: bool,
+) -> Job:
+    if not isinstance(cell, Cell):
+        raise OptionError(f"cell must be a saiki.cells.Cell but is {type(cell).__name__}")
+    if isinstance(directions, str) or not directions or any(d not in get_args(Direction) for d in directions):
+        raise OptionError(f"directions must be one or more of 'forward' and 'reverse', but is {directions!r}")
+    if not len(params) == len(states) == len(directions):
+        raise OptionError(
+            f"params, states and directions must be equally many, one a direction, "
+            f"but are {len(params)}, {len(states)} and {len(directions)}"
+        )
+    if not isinstance(data, Tensor) or data.ndim != 2 or data.shape[1] != cell.input_size:
+        came = tuple(data.shape) if isinstance(data, Tensor) else type(data).__name__
+        raise ShapeError(f"data must be a tensor (N, I) = (N, {cell.input_size}) but is {came}")
+    if not data.is_floating_point():
+        raise DTypeError(f"data must be floating, but is {data.dtype}; convert it, e.g. data.float()")
+    live = _check_batch_sizes(batch_sizes, len(data))
+
+    tupled = []
+    for tensors, state in zip(params, states):
+        cell.params(tensors)
+        if len(state) != len(cell.states):
+            raise ShapeError(
+                f"a state of {cell.name} is ({', '.join(cell.states)}) but {len(state)} tensors came"
+            )
+        for name, value, size in zip(cell.states, state, cell.state_sizes):
+            if value.shape != (live, size):
+                raise ShapeError(
+                    f"state.{name} is {tuple(value.shape)} but must be (B, size) = ({live}, {size}): "
+                    f"{live} sequences run at the first step. Start from cell.initial_state({live})"
+                )
+        for name, value in (*tensors.items(), *zip(cell.states, state)):
+            if value.dtype != data.dtype:
+                raise DTypeError(f"{name} is {value.dtype} but data is {data.dtype}; convert one of them")
+            if value.device != data.device:
+                raise DTypeError(
+                    f"{name} is on {value.device} but data is on {data.device}; move one of them"
+                )
+        tupled.append(cell.state_type(*state))
+    return Job(cell, tuple(params), data, batch_sizes, tuple(tupled), tuple(directions), trace)
+
+
+def _check_batch_sizes(batch_sizes: Tensor, rows: int) -> int:
+    """How many sequences run at the first step, if the sizes describe `rows` rows."""
+    if not isinstance(batch_sizes, Tensor) or batch_sizes.ndim != 1:
+        came = (
+            f"of shape {tuple(batch_sizes.shape)}"
+            if isinstance(batch_sizes, Tensor)
+            else type(batch_sizes).__name__
+        )
+        raise ShapeError(f"batch_sizes must be a tensor (T,) but is {came}")
+    if batch_sizes.dtype != torch.int64 or batch_sizes.device.type != "cpu":
+        raise DTypeError(
+            f"batch_sizes must be int64 on the cpu but is {batch_sizes.dtype} on {batch_sizes.device}"
+        )
+    if not len(batch_sizes):
+        if rows:
+            raise LengthError(f"batch_sizes has no steps but data has {rows} rows")
+        return 0
+    if int(batch_sizes[-1]) < 1 or bool((batch_sizes[1:] > batch_sizes[:-1]).any()):
+        raise LengthError(
+            f"batch_sizes must be at least 1 and never rise, but is {batch_sizes.tolist()[:20]}: "
+            f"the j-th value counts the sequences with more than j steps"
+        )
+    possible = len(batch_sizes) <= rows and int(batch_sizes[0]) <= rows  # else the sum might wrap around
+    if not possible or int(batch_sizes.sum()) != rows:
+        total = sum(batch_sizes.tolist())
+        raise LengthError(f"batch_sizes adds up to {total} rows but data has {rows}")
+    return int(batch_sizes[0])
