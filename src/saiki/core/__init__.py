@@ -15,22 +15,28 @@ if TYPE_CHECKING:
     from saiki.core.initialisers import INITIALISERS, initialise
     from saiki.core.ragged import Ragged
     from saiki.core.random import generator, permutation
+    from saiki.core.record import EpochRecord, FitRecord
 
 _MODULES = (
     "activations",
     "checks",
     "errors",
     "extras",
+    "files",
     "initialisers",
     "log",
     "names",
     "ragged",
     "random",
+    "record",
+    "schema",
 )
 _HOME = {
     "ACTIVATIONS": "activations",
     "INITIALISERS": "initialisers",
     "Activation": "activations",
+    "EpochRecord": "record",
+    "FitRecord": "record",
     "Ragged": "ragged",
     "SaikiError": "errors",
     "SaikiWarning": "errors",
@@ -44,6 +50,8 @@ __all__ = [
     "ACTIVATIONS",
     "INITIALISERS",
     "Activation",
+    "EpochRecord",
+    "FitRecord",
     "Ragged",
     "SaikiError",
     "SaikiWarning",
