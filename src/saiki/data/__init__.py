@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+from saiki.data.missing import (
+    MISSING_OPTIONS,
+    affected,
+    check_complete,
+    interpolate,
+    interpolate_series,
+    mask,
+    require_missing_option,
+)
+from saiki.data.scaling import Scaler, WindowScaling, window_level
+from saiki.data.splits import TimeSplit, split_in_time, split_sequences
 from saiki.data.table import Gap, InputForm, Series, Table, like_form, read_table, show_time, write_csv
 from saiki.data.times import Frequency, TimeStyle, infer_frequency, parse_times
+from saiki.data.windows import Windows
 
 __all__ = [
+    "MISSING_OPTIONS",
     "Frequency",
     "Gap",
     "InputForm",
+    "Scaler",
     "Series",
     "Table",
+    "TimeSplit",
     "TimeStyle",
+    "WindowScaling",
+    "Windows",
+    "affected",
+    "check_complete",
     "infer_frequency",
+    "interpolate",
+    "interpolate_series",
     "like_form",
+    "mask",
     "parse_times",
     "read_table",
+    "require_missing_option",
     "show_time",
+    "split_in_time",
+    "split_sequences",
+    "window_level",
     "write_csv",
 ]
