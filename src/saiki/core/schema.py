@@ -83,6 +83,7 @@ DTYPES = {
 }
 _DTYPE_NAMES = {numpy: name for name, numpy in DTYPES.items()}
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,99}")
+_UNEXPECTED = ("unexpected_keyword_argument", "extra_forbidden")  # pydantic's words for an unknown key
 _STAGED = re.compile(r"\.(.+)\.([0-9a-f]{64})\.new")
 
 
@@ -170,12 +171,13 @@ def _adapter(cls: type[Any]) -> Any:  # noqa: ANN401
 
 def _explain(cls: type[Any], found: list[Any], where: str) -> SchemaError:
     """One sentence for what pydantic found, with the key as the user wrote it."""
-    first = found[0]
+    unexpected = [each for each in found if each["type"] in _UNEXPECTED]
+    first = (unexpected or found)[0]  # a key misspelled is missing too, and its wrong name says more
     path, inside = _follow(cls, first["loc"][1:])
     place = f"{where}: {path}" if path else where
     alike = [other for other in found if _follow(cls, other["loc"][1:])[0] == path]
     kind, value = first["type"], first.get("input")
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+    if kind in _UNEXPECTED:
         key = str(first["loc"][-1])
         above, _ = _follow(cls, first["loc"][1:-1])
         place = f"{where}: {above}" if above else where
