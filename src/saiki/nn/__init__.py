@@ -3,27 +3,76 @@
 from __future__ import annotations
 
 from saiki.nn.basic import Activation, Dense, Dropout, Embedding, LayerNorm
-from saiki.nn.flow import Layer, generators
+from saiki.nn.configs import (
+    LAYERS,
+    ActivationConfig,
+    AttentionPoolConfig,
+    DenseConfig,
+    DropoutConfig,
+    EmbeddingConfig,
+    GRUConfig,
+    JordanConfig,
+    LastConfig,
+    LayerConfig,
+    LayerNormConfig,
+    LSTMConfig,
+    MaxConfig,
+    MeanConfig,
+    RecurrentConfig,
+    RNNConfig,
+    SegmentConfig,
+    config_of,
+    layer_from_mapping,
+    layer_to_mapping,
+)
+from saiki.nn.flow import Flow, Layer, generators
 from saiki.nn.pooling import AttentionPool, Last, Max, Mean, Segment
 from saiki.nn.recurrent import GRU, LSTM, RNN, Jordan, Recurrent, RecurrentLayer
+from saiki.nn.stack import Stack, StackState
+from saiki.nn.summary import Summary, SummaryRow
 
 __all__ = [
     "GRU",
+    "LAYERS",
     "LSTM",
     "RNN",
     "Activation",
+    "ActivationConfig",
     "AttentionPool",
+    "AttentionPoolConfig",
     "Dense",
+    "DenseConfig",
     "Dropout",
+    "DropoutConfig",
     "Embedding",
+    "EmbeddingConfig",
+    "Flow",
+    "GRUConfig",
     "Jordan",
+    "JordanConfig",
+    "LSTMConfig",
     "Last",
+    "LastConfig",
     "Layer",
+    "LayerConfig",
     "LayerNorm",
+    "LayerNormConfig",
     "Max",
+    "MaxConfig",
     "Mean",
+    "MeanConfig",
+    "RNNConfig",
     "Recurrent",
+    "RecurrentConfig",
     "RecurrentLayer",
     "Segment",
+    "SegmentConfig",
+    "Stack",
+    "StackState",
+    "Summary",
+    "SummaryRow",
+    "config_of",
     "generators",
+    "layer_from_mapping",
+    "layer_to_mapping",
 ]

@@ -33,6 +33,22 @@ MAX_SIZE = (
 MAX_EMBEDDINGS = 10_000_000  # below 2^24, so that ids in float32 columns stay exact
 
 
+def embedding_width(input_size: int, size: int, column: int | None) -> int:
+    """Features out of an `Embedding` where `input_size` go in; ShapeError if they do not fit."""
+    if column is None:
+        if input_size != 1:
+            raise ShapeError(
+                f"takes one id a step but gets {input_size} features.",
+                "With ids in one column among others give column=.",
+            )
+        return size
+    if column >= input_size:
+        raise ShapeError(
+            f"takes its ids from column {column} but gets {input_size} features; columns count from 0."
+        )
+    return input_size - 1 + size
+
+
 @final
 class Embedding(Layer):
     """Replace integer ids by learned vectors.
@@ -76,6 +92,10 @@ class Embedding(Layer):
             (self.num_embeddings, self.size), generator=make_generator(generator), dtype=dtype
         )
         self.weight = torch.nn.Parameter(weight.to(device), requires_grad=not frozen)
+
+    def width(self, input_size: int) -> int:
+        """Features out."""
+        return embedding_width(input_size, self.size, self.column)
 
     @property
     def frozen(self) -> bool:
@@ -192,6 +212,11 @@ class Dense(Layer):
         require_features(x, self.input_size, self.weight, "Dense")
         return on_rows(x, self._rows)
 
+    def width(self, input_size: int) -> int:
+        """Features out."""
+        super().width(input_size)
+        return self.size
+
     def _rows(self, x: Tensor) -> Tensor:
         return _apply(self.activation, torch.nn.functional.linear(x, self.weight, self.bias))
 
@@ -217,9 +242,14 @@ class Activation(Layer):
         require_features(x, None, None, "Activation")
         return on_rows(x, lambda rows: _apply(self.activation, rows))
 
+    @property
+    def title(self) -> str:
+        """The activation's name, or "custom"."""
+        return _shown(self.activation)
+
     def extra_repr(self) -> str:
         """Options for print()."""
-        return _shown(self.activation)
+        return self.title
 
 
 @final

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,13 +20,27 @@ class Layer(torch.nn.Module, abc.ABC):
     """A module of a `Stack`: a ragged batch in, a ragged batch (or, for pooling over time, a tensor (B, K))
     out.
 
-    Subclass it for a layer of your own and write `forward`. Layers that treat each step by itself also take
-    what comes after pooling, a tensor (..., F).
+    Subclass it for a layer of your own and write `forward`, and `width` if it changes the number of features.
+    Layers that treat each step by itself also take what comes after pooling, a tensor (..., F).
     """
+
+    over_time: ClassVar[bool] = False  # needs a ragged batch
+    pools: ClassVar[bool] = False  # makes one row a sequence of it
 
     @abc.abstractmethod
     def forward(self, x: Flow) -> Flow:
         """Compute the layer's output."""
+
+    def width(self, input_size: int) -> int:
+        """Features out where `input_size` go in: here as many.
+
+        Raises:
+            ShapeError: the layer was built for another number.
+        """
+        own = getattr(self, "input_size", None)
+        if own is not None and own != input_size:
+            raise ShapeError(f"was built for {own} features but gets {input_size}.")
+        return input_size
 
 
 def kind(value: object) -> str:

@@ -5,7 +5,7 @@ Only a sequence's own steps count; there is no padding to leak. A sequence witho
 
 from __future__ import annotations
 
-from typing import Literal, final, overload
+from typing import ClassVar, Literal, final, overload
 
 import torch
 from torch import Tensor
@@ -40,6 +40,9 @@ class Last(Layer):
         Ragged (N, F) in, (B, F) out in the user's order; zeros for a sequence without steps.
     """
 
+    over_time: ClassVar[bool] = True
+    pools: ClassVar[bool] = True
+
     def __init__(self, *, both_ends: bool = False) -> None:
         super().__init__()
         self.both_ends = require_bool(both_ends, "both_ends")
@@ -70,6 +73,9 @@ class Mean(Layer):
         Ragged (N, F) in, (B, F) out in the user's order; zeros for a sequence without steps.
     """
 
+    over_time: ClassVar[bool] = True
+    pools: ClassVar[bool] = True
+
     def forward(self, x: Flow) -> Tensor:
         """Take the mean over time; see the class."""
         ragged = _door(x, "Mean")
@@ -86,6 +92,9 @@ class Max(Layer):
     Shapes:
         Ragged (N, F) in, (B, F) out in the user's order; zeros for a sequence without steps.
     """
+
+    over_time: ClassVar[bool] = True
+    pools: ClassVar[bool] = True
 
     def forward(self, x: Flow) -> Tensor:
         """Take the maximum over time; see the class."""
@@ -114,6 +123,9 @@ class AttentionPool(Layer):
         `weight` (A, F), `bias` (A,), `query` (A,).
     Source: Yang et al. 2016, "Hierarchical attention networks", eqs. 5-7.
     """
+
+    over_time: ClassVar[bool] = True
+    pools: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -181,6 +193,8 @@ class Segment(Layer):
     Source: Lin et al. 2023, "SegRNN: segment recurrent neural network for long-term time series forecasting".
     """
 
+    over_time: ClassVar[bool] = True
+
     def __init__(self, length: int) -> None:
         super().__init__()
         self.length = require_int(length, "length", 1, MAX_SEGMENT)
@@ -204,6 +218,10 @@ class Segment(Layer):
         rows = starts[step.clamp(min=0)] + place[sequence]
         cut = ragged.data.index_select(0, rows.to(ragged.device)).reshape(-1, L * F)
         return Ragged.from_list(list(cut.split(pieces.tolist())))
+
+    def width(self, input_size: int) -> int:
+        """Features out: L·F."""
+        return self.length * super().width(input_size)
 
     def extra_repr(self) -> str:
         """Options for print()."""
