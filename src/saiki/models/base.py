@@ -32,11 +32,12 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from saiki.core.errors import DTypeError, OptionError, ValueRangeError
+from saiki.core.errors import DTypeError, OptionError
 from saiki.core.names import choose, nearest
-from saiki.core.random import generator
+from saiki.core.random import generator, seed_from
 from saiki.core.record import FitRecord
 from saiki.learning import Observer, ProgressBar, Source, Trainer, Training
+from saiki.losses import LOSSES
 from saiki.models.sizing import parameter_note, suggest_size
 from saiki.nn import (
     DropoutConfig,
@@ -136,7 +137,7 @@ class CommonOptions:
     loss: str | Custom
     lr: float
     max_epochs: int
-    batch_size: int
+    batch_size: int | str
     patience: int | None
     training: dict[str, Any] | None
     baselines: bool
@@ -164,7 +165,7 @@ class Estimator(BaseEstimator):
         loss: "auto", a name of saiki.losses, or a differentiable callable.
         lr: learning rate.
         max_epochs: epochs at most.
-        batch_size: sequences (windows) an update.
+        batch_size: sequences (windows) an update; "all" takes the whole training part.
         patience: evaluations without a new best before training stops; None never stops early.
         training: `saiki.learning.Training`, everything else about how the network learns; its fields are
             parameters too: `set_params(training__clip_norm=0.5)`.
@@ -180,6 +181,7 @@ class Estimator(BaseEstimator):
         record_: `FitRecord`, what the training run left behind.
         baselines_: one dict a simple model: its name and its figures on the validation part.
         metrics_: this model's figures on the validation part.
+        details_: what the report shows besides, as JSON.
         parameter_note_: parameters beside training values, in a sentence.
         n_features_in_: features a step.
         seed_: the seed in use.
@@ -198,7 +200,7 @@ class Estimator(BaseEstimator):
     loss: str | Callable[..., Tensor]
     lr: float
     max_epochs: int
-    batch_size: int
+    batch_size: int | str
     patience: int | None
     training: Training | None
     baselines: bool
@@ -212,6 +214,8 @@ class Estimator(BaseEstimator):
     record_: FitRecord
     baselines_: list[dict[str, Any]]
     metrics_: dict[str, float]
+    details_: dict[str, Any]
+    layers_: list[Layer]
     parameter_note_: str
     n_features_in_: int
     seed_: int
@@ -269,9 +273,13 @@ class Estimator(BaseEstimator):
             raise OptionError(
                 f"hidden_size is {self.hidden_size!r} but must be a whole number from 1 on, or 'auto'"
             )
-        for name in ("num_layers", "max_epochs", "batch_size"):
+        for name in ("num_layers", "max_epochs"):
             if not _is_int(getattr(self, name), 1):
                 raise OptionError(f"{name} is {getattr(self, name)!r} but must be a whole number from 1 on")
+        if self.batch_size != "all" and not _is_int(self.batch_size, 1):
+            raise OptionError(
+                f"batch_size is {self.batch_size!r} but must be a whole number from 1 on, or 'all'"
+            )
         if self.patience is not None and not _is_int(self.patience, 1):
             raise OptionError(f"patience is {self.patience!r} but must be a whole number from 1 on, or None")
         if not (_is_number(self.lr) and 0 < self.lr < float("inf")):
@@ -289,7 +297,7 @@ class Estimator(BaseEstimator):
         if resume and checkpoint is None:
             raise OptionError("resume=True needs checkpoint=FOLDER, the folder the earlier run wrote to")
         self.seed_ = self._settle_seed(checkpoint, resume)
-        for name in ("network_", "record_", "baselines_", "metrics_", "parameter_note_"):
+        for name in ("network_", "record_", "baselines_", "metrics_", "details_", "parameter_note_"):
             if hasattr(self, name):
                 delattr(self, name)
 
@@ -303,15 +311,7 @@ class Estimator(BaseEstimator):
                 if stored is not None:
                     return stored
             return int(np.random.default_rng().integers(2**31))
-        if isinstance(state, np.random.RandomState):
-            return int(state.randint(2**31 - 1))
-        if isinstance(state, (int, np.integer)) and not isinstance(state, bool):
-            if not 0 <= int(state) < 2**63:
-                raise ValueRangeError(f"random_state is {state} but must lie in [0, 2**63)")
-            return int(state)
-        raise DTypeError(
-            f"random_state is {type(state).__name__} but must be a whole number, a numpy RandomState or None"
-        )
+        return seed_from(state)
 
     def _device(self) -> torch.device:
         """The torch device; "auto" takes CUDA where there is one."""
@@ -351,7 +351,7 @@ class Estimator(BaseEstimator):
                 )
             if len(self.network) == 0:
                 raise OptionError("network is an empty list; give at least one layer, or network=None")
-            return [_as_layer(entry) for entry in self.network]
+            return [as_layer(entry, line) for line, entry in enumerate(self.network, start=1)]
         hidden_size = self.hidden_size
         if hidden_size == "auto":
             self.size_ = suggest_size(
@@ -372,7 +372,8 @@ class Estimator(BaseEstimator):
         return [*layers, *after]
 
     def _build(self, layers: Sequence[Layer], input_size: int, output_size: int) -> Stack:
-        """Build the network with weights drawn from the seed."""
+        """Build the network with weights drawn from the seed; keeps the configs as `layers_`."""
+        self.layers_ = list(layers)
         return Stack.build(
             layers,
             input_size,
@@ -389,6 +390,7 @@ class Estimator(BaseEstimator):
         train: Source,
         validation: Source | None,
         *,
+        everything: Source | None = None,
         values: int,
         sequences: int,
         checkpoint: str | Path | None = None,
@@ -398,15 +400,15 @@ class Estimator(BaseEstimator):
     ) -> None:
         """Train `network`; sets `network_`, `record_` and `parameter_note_`.
 
-        Whatever `_fitted` and `_tensors` read must be set before this is called: with a checkpoint folder
-        they are written beside the checkpoints before the first update, so that a run that is killed leaves
-        something `saiki.load` can read.
+        Whatever `_fitted` and `_tensors` read must be set before this is called: every checkpoint holds it
+        beside the weights, so that a run that is killed leaves something `saiki.load` can read.
 
         Args:
             network: the network to train, left with its best weights.
             loss: one value a row (`saiki.losses.get_loss`).
             train: what the network learns from.
             validation: what early stopping watches; None watches nothing.
+            everything: training and validation part together, for training's refit="all".
             values: training values, for the note on parameters.
             sequences: training sequences (windows).
             checkpoint: folder for checkpoints, or None.
@@ -417,30 +419,32 @@ class Estimator(BaseEstimator):
         parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
         self.parameter_note_ = parameter_note(parameters, values, sequences)
         logger.info("%s", self.parameter_note_)
-        folder = None
-        if checkpoint is not None:
-            from saiki.models.files import begin_folder
-
-            folder = begin_folder(self, network, checkpoint, resume=resume)
         show = self.verbose if self.verbose is not None else sys.stderr.isatty()
         trainer = Trainer(
-            self.training if self.training is not None else Training(),
+            training=self.training if self.training is not None else Training(),
             lr=float(self.lr),
             max_epochs=int(self.max_epochs),
             batch_size=int(self.batch_size),
             patience=self.patience,
             seed=self.seed_,
         )
+        files: dict[str, bytes] = {}
+        if checkpoint is not None:
+            from saiki.models.files import checkpoint_files
+
+            files = checkpoint_files(self, network)
         record = trainer.fit(
             network,
             loss,
             train,
             validation,
+            all_data=everything,
             observers=[*([ProgressBar()] if show else []), *observers],
-            checkpoint=folder,
+            checkpoint=checkpoint,
             every_minutes=every_minutes,
             resume=resume,
             fingerprint=self._fingerprint(),
+            files=files,
         )
         self.record_ = replace(
             record,
@@ -472,6 +476,11 @@ class Estimator(BaseEstimator):
         """The arrays fit learned besides the network's weights, by name."""
         raise NotImplementedError
 
+    @classmethod
+    def _arguments(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """Constructor arguments out of the options that were read; the way back from `_options`."""
+        return options
+
     def _restore(self, fitted: Any, tensors: Mapping[str, Array]) -> None:  # noqa: ANN401  a FittedFile
         """Set the fitted attributes from what `_fitted` and `_tensors` gave."""
         raise NotImplementedError
@@ -495,10 +504,22 @@ class Estimator(BaseEstimator):
         self._require_fitted()
         return save(self, folder, force=force)
 
+    def report(self) -> str | None:
+        """The report as one self-contained HTML page; None where a task has none."""
+        return None
+
     def summary(self, steps: int | None = None) -> Summary:
         """The table of layers, output shapes and parameters; `print` it."""
         self._require_fitted()
         return self.network_.summary(steps)
+
+
+def own_loss(loss: object) -> Custom | None:
+    """One of Saiki's own losses with its options, such as Huber(0.5), as a name and options."""
+    for name, kind in LOSSES.items():
+        if isinstance(loss, kind):
+            return Custom(custom=name, options={f.name: getattr(loss, f.name) for f in fields(kind)})
+    return None
 
 
 def recurrent_layer(
@@ -515,16 +536,13 @@ def recurrent_layer(
 def plain_option(name: str, value: Any) -> Any:  # noqa: ANN401  JSON in, JSON out
     """One constructor argument as JSON: configs become mappings, callables a `Custom` name."""
     from saiki.core.schema import plain
-    from saiki.nn import layer_to_mapping
 
     if name == "network" and value is not None:
-        layers = [_as_layer(entry) for entry in value]
-        return [
-            layer_to_mapping(layer[1], layer[0])
-            if isinstance(layer, tuple)
-            else layer_to_mapping(layer, None)
-            for layer in layers
-        ]
+        return [as_mapping(as_layer(entry, line)) for line, entry in enumerate(value, start=1)]
+    if name == "training" and value is not None:
+        return value.to_mapping()
+    if name == "loss" and not isinstance(value, str):
+        return plain(own_loss(value) or custom_name(value))
     if name == "random_state":
         return int(value) if isinstance(value, (int, np.integer)) else None
     if callable(value) and not isinstance(value, type) and not is_dataclass(value):
@@ -534,17 +552,29 @@ def plain_option(name: str, value: Any) -> Any:  # noqa: ANN401  JSON in, JSON o
     return plain(value)
 
 
-def _as_layer(entry: Layer | Mapping[str, Any]) -> Layer:
+def as_layer(entry: Layer | Mapping[str, Any], line: int) -> Layer:
+    """One entry of `network`: a config, (name, config), or a mapping with a "type".
+
+    Raises:
+        DTypeError, SchemaError: it is none of these; the line is named.
+    """
     if isinstance(entry, Mapping):
-        return layer_from_mapping(dict(entry))
+        return layer_from_mapping(entry, f"network line {line}")
     if isinstance(entry, LayerConfig):
         return entry
     if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], LayerConfig):
         return entry
     raise DTypeError(
-        f"a layer of network is {type(entry).__name__} but must be a layer config, (name, config) "
-        'or a mapping such as {"type": "lstm", "hidden_size": 64}'
+        f"network line {line} is {type(entry).__name__} but must be a layer config, (name, config) "
+        'or a mapping such as {"type": "lstm", "hidden_size": 64}.'
     )
+
+
+def as_mapping(layer: Layer) -> dict[str, Any]:
+    """A layer config as config.json keeps it."""
+    from saiki.nn import layer_to_mapping
+
+    return layer_to_mapping(layer[1], layer[0]) if isinstance(layer, tuple) else layer_to_mapping(layer)
 
 
 def _did_you_mean(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:

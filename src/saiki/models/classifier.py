@@ -1,0 +1,399 @@
+"""SequenceClassifier: which class a sequence, or each of its steps, belongs to.
+
+    x_1 … x_T → recurrent layers → h_T (or [h_T^→ ; h_1^←]) → a = W h + b → p = softmax(a)
+    loss = -ln p_y                              cross-entropy, one value a sequence (or step)
+
+With two directions the head reads each direction where it has read the whole sequence: the forward one at the
+last step, the backward one at the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from torch import Tensor
+
+from saiki import metrics
+from saiki.core.checks import listed
+from saiki.core.errors import DTypeError, LabelError, OptionError, SchemaError
+from saiki.core.names import unknown
+from saiki.learning import Training
+from saiki.losses import RowLoss, get_loss
+from saiki.models.base import Array, CommonOptions, Layer, RandomState
+from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
+from saiki.models.sequence_input import Layout, Targets, as_found, read_targets
+
+LOSSES = ("auto", "cross_entropy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierOptions(SequenceOptions):
+    """The classifier's options, as config.json keeps them."""
+
+    class_weight: str | list[list[str | int | float | bool]] | None  # pairs (label, weight)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierFitted:
+    """What the classifier learned beside tensors, as config.json keeps it."""
+
+    classes: list[str] | list[bool] | list[int] | list[float]
+    classes_dtype: str
+    n_features_in: int
+    per_step: bool
+    tokens: bool
+    feature_names: list[str] | None
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A loss times its row's class weight."""
+
+    loss: RowLoss
+    class_weight: tuple[float, ...]
+
+    def __repr__(self) -> str:  # a checkpoint compares it, so no address of a function may be in it
+        return f"Weighted({getattr(self.loss, 'name', self.loss)}, {self.class_weight})"
+
+    def __call__(self, outputs: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
+        """v_t ℓ(outputs, targets), v_t the weight of the row's class."""
+        weight = torch.as_tensor(self.class_weight, dtype=outputs.dtype, device=outputs.device)
+        return self.loss(outputs, targets, mask) * weight[targets]
+
+
+@final
+class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[misc]
+    """Classify sequences, or every step of them.
+
+    Labels may be numbers, text or booleans. A y of one label a sequence gives a network that pools over
+    time, a
+    y of one label a step one that answers at every step.
+
+    Args:
+        network: layer configs or mappings; None builds `num_layers` of `cell`, then Last.
+        cell: "elman", "jordan", "lstm" or "gru".
+        hidden_size: units a layer, or "auto" (ten training values a parameter).
+        num_layers: recurrent layers.
+        bidirectional: both directions of time; the head reads each direction's own end.
+        dropout: share of units dropped after each recurrent layer, in [0, 1).
+        loss: "auto" (cross-entropy), or a differentiable callable of (logits (N, K), classes (N,)) that gives
+            one value a row.
+        class_weight: {label: weight}, "balanced" (n / (K · n_k)), or None.
+        scaling: "standard" or "minmax", learned on the training rows and saved with the model; None reads the
+            features as they are.
+        validation: share of the sequences kept aside, every class in proportion; (X, y); or None, which
+            trains
+            for all of `max_epochs` and measures nothing.
+        per_step: settles whether y is one row a step where its shape leaves that open.
+        layout: axes of a 3-d X: "auto" is (n, T, F) and an error where it looks channels-first;
+            "steps_first" is (n, T, F) for certain; "channels_first" is (n, F, T).
+        id: frames: column that tells sequences apart.
+        time: frames: column that orders the steps.
+        columns: frames: feature columns; None takes all others.
+        lr: learning rate.
+        max_epochs: epochs at most.
+        batch_size: sequences an update; "all" takes the whole training part.
+        patience: evaluations without a new best before training stops; None never stops early.
+        training: everything else about how the network learns; `set_params(training__clip_norm=0.5)` works.
+        baselines: also fit logistic or softmax regression on pooled features on the same split; never
+            inside a
+            search or cross-validation.
+        random_state: seed; the same seed, data and machine give the same bits.
+        device: "cpu", "cuda", "cuda:1" or "auto".
+        dtype: "float32" or "float64".
+        engine: name of the recurrent engine; None lets saiki choose.
+        verbose: progress bar; None shows it where stderr is a terminal.
+
+    Attributes:
+        classes_: (K,) labels, sorted, of the type that y had.
+        network_, record_, metrics_, baselines_, parameter_note_, n_features_in_, seed_: see `Estimator`.
+
+    Example:
+        >>> from sklearn.datasets import load_digits
+        >>> digits = load_digits()
+        >>> model = SequenceClassifier(hidden_size=32, max_epochs=20, random_state=0)
+        >>> model.fit(digits.images, digits.target).score(digits.images, digits.target)  # doctest: +SKIP
+    """
+
+    task: ClassVar[str] = "classifier"
+    OptionsFile: ClassVar[type[CommonOptions]] = ClassifierOptions
+    FittedFile: ClassVar[type] = ClassifierFitted
+    _labels: ClassVar[bool] = True
+
+    classes_: Array
+    class_weight_: tuple[float, ...] | None
+
+    def __init__(
+        self,
+        *,
+        network: Sequence[Layer | Mapping[str, Any]] | None = None,
+        cell: str = "lstm",
+        hidden_size: int | str = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        loss: str | Callable[..., Tensor] = "auto",
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        scaling: Scaling | None = "standard",
+        validation: float | tuple[object, object] | None = 0.2,
+        per_step: bool | None = None,
+        layout: Layout = "auto",
+        id: str | None = None,
+        time: str | None = None,
+        columns: Sequence[str] | None = None,
+        lr: float = 3e-3,
+        max_epochs: int = 100,
+        batch_size: int | str = 32,
+        patience: int | None = 15,
+        training: Training | None = None,
+        baselines: bool = True,
+        random_state: RandomState = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+        engine: str | None = None,
+        verbose: bool | None = None,
+    ) -> None:
+        self.network = network
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.loss = loss
+        self.class_weight = class_weight
+        self.scaling = scaling
+        self.validation = validation
+        self.per_step = per_step
+        self.layout = layout
+        self.id = id
+        self.time = time
+        self.columns = columns
+        self.lr = lr
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.training = training
+        self.baselines = baselines
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+        self.engine = engine
+        self.verbose = verbose
+
+    # ---- what the classifier brings to fit -----------------------------------------------------------------
+
+    def _learn_targets(self, train: Targets) -> None:
+        from sklearn.utils.multiclass import check_classification_targets
+
+        values = train.values
+        try:
+            check_classification_targets(values)
+        except ValueError as error:
+            raise LabelError(
+                f"y does not hold labels: {error}", "For numbers, use SequenceRegressor."
+            ) from error
+        self.classes_ = np.unique(values)
+        if len(self.classes_) < 2:
+            raise LabelError(
+                f"y has one class only ({self.classes_[0]!r}): SequenceClassifier can't train when only "
+                f"one class "
+                "is present in the training part.",
+                "Give sequences of at least two classes.",
+            )
+        self.outputs_ = len(self.classes_)
+        self.class_weight_ = self._weights(values)
+
+    def _weights(self, values: Array) -> tuple[float, ...] | None:
+        if self.class_weight is None:
+            return None
+        counts = np.array([(values == label).sum() for label in self.classes_], dtype=np.float64)
+        if isinstance(self.class_weight, str):
+            if self.class_weight != "balanced":
+                raise OptionError(
+                    f"class_weight is {self.class_weight!r} but must be 'balanced', a mapping of labels "
+                    f"to weights, "
+                    "or None."
+                )
+            return tuple(float(w) for w in len(values) / (len(counts) * counts))
+        if not isinstance(self.class_weight, Mapping):
+            raise DTypeError(
+                f"class_weight is {type(self.class_weight).__name__} but must be 'balanced', a mapping or "
+                f"None."
+            )
+        known = self.classes_.tolist()
+        for label, weight in self.class_weight.items():
+            if label not in known:
+                raise OptionError(f"class_weight: {unknown(str(label), [str(k) for k in known], 'class')}")
+            if not (isinstance(weight, (int, float, np.number)) and 0 <= weight < float("inf")):
+                raise OptionError(
+                    f"class_weight of {label!r} is {weight!r} but must be a number of at least 0."
+                )
+        given = {label: float(weight) for label, weight in self.class_weight.items()}
+        if not any(given.get(label, 1.0) > 0 for label in known):
+            raise OptionError("class_weight is zero for every class, so there is nothing to learn from.")
+        return tuple(given.get(label, 1.0) for label in known)
+
+    def _encode(self, targets: Targets) -> Tensor:
+        values = targets.values
+        if values.dtype.kind != self.classes_.dtype.kind and "U" in (
+            values.dtype.kind,
+            self.classes_.dtype.kind,
+        ):
+            raise LabelError(
+                f"y holds labels like {values[0]!r} but the classes are "
+                f"{listed(map(repr, self.classes_.tolist()))}."
+            )
+        place = np.searchsorted(self.classes_, values).clip(max=len(self.classes_) - 1)
+        strange = self.classes_[place] != values
+        if strange.any():
+            raise LabelError(
+                f"the label {values[int(np.argmax(strange))]!r} is not among the classes of the training "
+                f"part: "
+                f"{listed(map(repr, self.classes_.tolist()), 10)}.",
+                "Give training sequences of that class, or leave these out.",
+            )
+        return torch.from_numpy(place.astype(np.int64))
+
+    def _row_loss(self, train: Targets) -> RowLoss:
+        if isinstance(self.loss, str):
+            if self.loss not in LOSSES:
+                raise OptionError(unknown(self.loss, LOSSES, "loss of a classifier"))
+            return get_loss("cross_entropy", class_weight=self.class_weight_)
+        loss = get_loss(self.loss)
+        return loss if self.class_weight_ is None else Weighted(loss, self.class_weight_)
+
+    def _stratify(self, targets: Targets) -> Array | None:
+        return None if targets.per_step else np.unique(targets.values, return_inverse=True)[1]
+
+    def _measure(self, outputs: Array, targets: Targets) -> dict[str, float]:
+        return figures(self._encode(targets).numpy(), softmax(outputs))
+
+    def _baselines(self, train: Part, validation: Part) -> list[dict[str, Any]]:
+        from saiki.models.baselines_pooled import classify_baseline
+
+        return classify_baseline(
+            train.arrays,
+            self._encode(train.targets).numpy(),
+            validation.arrays,
+            self._encode(validation.targets).numpy(),
+            per_step=self.per_step_,
+            classes=self.outputs_,
+            measure=figures,
+            sample_weight=train.weights,
+        )
+
+    def _details(self, outputs: Array, validation: Part) -> dict[str, Any]:
+        truth = self._encode(validation.targets).numpy()
+        matrix = np.zeros((self.outputs_, self.outputs_), dtype=np.int64)
+        np.add.at(matrix, (truth, outputs.argmax(axis=1)), 1)
+        return {"confusion": matrix.tolist(), "labels": [str(c) for c in self.classes_]}
+
+    # ---- predict -------------------------------------------------------------------------------------------
+
+    def predict_proba(self, X: object, lengths: object = None) -> Array | list[Array]:
+        """Probability of each class, columns in the order of `classes_`.
+
+        Args:
+            X: sequences in any form fit takes.
+            lengths: steps in use of a padded array.
+
+        Returns:
+            (n, K); for one label a step one (T_i, K) array a sequence, in the form X came.
+        """
+        self._require_fitted()
+        sequences = self._read(X, lengths)
+        return as_found(softmax(self._run(sequences.arrays)), sequences, self.per_step_)
+
+    def predict(self, X: object, lengths: object = None) -> Array | list[Array]:
+        """The most probable class.
+
+        Args:
+            X: sequences in any form fit takes.
+            lengths: steps in use of a padded array.
+
+        Returns:
+            (n,) labels; for one label a step one (T_i,) array a sequence, in the form X came.
+        """
+        self._require_fitted()
+        sequences = self._read(X, lengths)
+        labels = self.classes_[self._run(sequences.arrays).argmax(axis=1)]
+        return as_found(labels, sequences, self.per_step_)
+
+    def score(self, X: object, y: object, sample_weight: object = None, lengths: object = None) -> float:
+        """Share of right answers, over sequences or over all their steps.
+
+        Args:
+            X: sequences in any form fit takes.
+            y: labels in any form fit takes.
+            sample_weight: weights of the sequences (or steps).
+            lengths: steps in use of a padded array.
+        """
+        self._require_fitted()
+        sequences = self._read(X, lengths, y)
+        targets = read_targets(y, sequences, labels=True, per_step=self.per_step_)
+        right = self.classes_[self._run(sequences.arrays).argmax(axis=1)] == targets.values
+        return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)))
+
+    # ---- files ---------------------------------------------------------------------------------------------
+
+    def _options(self) -> dict[str, Any]:
+        options = super()._options()
+        weight = self.class_weight
+        if isinstance(weight, Mapping):
+            options["class_weight"] = [[_item(label), float(w)] for label, w in weight.items()]
+        return options
+
+    def _fitted(self) -> ClassifierFitted:
+        return ClassifierFitted(
+            classes=[_item(c) for c in self.classes_.tolist()],
+            classes_dtype=self.classes_.dtype.kind,
+            n_features_in=self.n_features_in_,
+            per_step=self.per_step_,
+            tokens=self.tokens_,
+            feature_names=None if self.feature_names_ is None else list(self.feature_names_),
+        )
+
+    def _restore(self, fitted: ClassifierFitted, tensors: Mapping[str, Array]) -> None:
+        if fitted.classes_dtype not in _KINDS:
+            raise SchemaError(
+                f"classes_dtype is {fitted.classes_dtype!r} but must be one of {listed(_KINDS)}."
+            )
+        self.classes_ = np.array(fitted.classes, dtype=_KINDS[fitted.classes_dtype])
+        if len(self.classes_) < 2 or len(np.unique(self.classes_)) != len(self.classes_):
+            raise SchemaError("classes must hold at least two labels, each once.")
+        self.outputs_ = len(self.classes_)
+        self.n_features_in_ = fitted.n_features_in
+        self.per_step_ = fitted.per_step
+        self.tokens_ = fitted.tokens
+        self.feature_names_ = None if fitted.feature_names is None else tuple(fitted.feature_names)
+        self._restore_scaler(tensors)
+
+
+_KINDS: dict[str, type] = {"U": str, "O": object, "b": bool, "i": np.int64, "u": np.int64, "f": np.float64}
+
+
+def figures(truth: Array, probabilities: Array) -> dict[str, float]:
+    """Accuracy, mean F1 of the classes, log loss in nats; of class numbers and (rows, K) probabilities."""
+    found = probabilities.argmax(axis=1)
+    return {
+        "accuracy": float(metrics.accuracy(truth, found)),
+        "f1": float(metrics.f1(truth, found)),
+        "log_loss": float(metrics.log_loss(truth, probabilities)),
+    }
+
+
+def softmax(logits: Array) -> Array:
+    """exp(a_k) / Σ_j exp(a_j) over the last axis, in float64 so that rows sum to 1 within rounding."""
+    a = logits.astype(np.float64)
+    e = np.exp(a - a.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def _item(value: object) -> Any:  # noqa: ANN401  a label as JSON has it
+    plain = value.item() if isinstance(value, np.generic) else value
+    return plain if isinstance(plain, (str, bool, int, float)) else str(plain)

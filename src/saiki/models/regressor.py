@@ -1,0 +1,316 @@
+"""SequenceRegressor: how much, for a sequence or for each of its steps; several outputs allowed.
+
+    x_1 … x_T → recurrent layers → h_T (or [h_T^→ ; h_1^←]) → ŷ = W h + b
+    loss = mean over outputs of (ŷ - y)²            squared, one value a sequence (or step)
+
+The network learns targets scaled to mean 0 and deviation 1 on the training rows; predictions are scaled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from torch import Tensor
+
+from saiki import metrics
+from saiki.core.errors import OptionError, ShapeError
+from saiki.core.names import unknown
+from saiki.data.scaling import Scaler
+from saiki.learning import Training
+from saiki.losses import RowLoss, get_loss
+from saiki.models.base import Array, CommonOptions, Layer, RandomState
+from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions, restore_scaler
+from saiki.models.sequence_input import Layout, Targets, as_found, read_targets
+
+LOSSES = ("auto", "squared", "absolute", "huber", "gaussian")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressorFitted:
+    """What the regressor learned beside tensors, as config.json keeps it."""
+
+    n_targets: int
+    flat: bool
+    n_features_in: int
+    per_step: bool
+    tokens: bool
+    feature_names: list[str] | None
+
+
+@dataclass(frozen=True)
+class MeanAndScale:
+    """The Gaussian loss on a head of 2 K outputs: K means and K log-scales, interleaved."""
+
+    loss: RowLoss
+
+    def __call__(self, outputs: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
+        """ℓ of outputs (N, 2 K) read as (N, K, 2)."""
+        return self.loss(outputs.reshape(*targets.shape, 2), targets, mask)
+
+
+@final
+class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc]
+    """Regress numbers on sequences, or on every step of them.
+
+    A y of (n,) or (n, K) is one row a sequence, a list of n arrays (T_i,) or (T_i, K) one row a step.
+
+    Args:
+        network: layer configs or mappings; None builds `num_layers` of `cell`, then Last.
+        cell: "elman", "jordan", "lstm" or "gru".
+        hidden_size: units a layer, or "auto" (ten training values a parameter).
+        num_layers: recurrent layers.
+        bidirectional: both directions of time; the head reads each direction's own end.
+        dropout: share of units dropped after each recurrent layer, in [0, 1).
+        loss: "auto" (squared), "absolute", "huber", "gaussian" (`predict(X, return_std=True)`), or a
+            differentiable callable of (outputs (N, K), targets (N, K)), both scaled, one value a row.
+        scaling: "standard" or "minmax", learned on the training rows and saved with the model; None reads the
+            features as they are.
+        validation: share of the sequences kept aside; (X, y); or None, which trains for all of
+            `max_epochs` and
+            measures nothing.
+        per_step: settles whether y is one row a step where its shape leaves that open.
+        layout: axes of a 3-d X: "auto" is (n, T, F) and an error where it looks channels-first;
+            "steps_first" is (n, T, F) for certain; "channels_first" is (n, F, T).
+        id: frames: column that tells sequences apart.
+        time: frames: column that orders the steps.
+        columns: frames: feature columns; None takes all others.
+        lr: learning rate.
+        max_epochs: epochs at most.
+        batch_size: sequences an update; "all" takes the whole training part.
+        patience: evaluations without a new best before training stops; None never stops early.
+        training: everything else about how the network learns; `set_params(training__clip_norm=0.5)` works.
+        baselines: also fit linear, ridge and LASSO regression on pooled features on the same split;
+            never inside
+            a search or cross-validation.
+        random_state: seed; the same seed, data and machine give the same bits.
+        device: "cpu", "cuda", "cuda:1" or "auto".
+        dtype: "float32" or "float64".
+        engine: name of the recurrent engine; None lets saiki choose.
+        verbose: progress bar; None shows it where stderr is a terminal.
+
+    Attributes:
+        network_, record_, metrics_, baselines_, parameter_note_, n_features_in_, seed_: see `Estimator`.
+    """
+
+    task: ClassVar[str] = "regressor"
+    OptionsFile: ClassVar[type[CommonOptions]] = SequenceOptions
+    FittedFile: ClassVar[type] = RegressorFitted
+    _labels: ClassVar[bool] = False
+
+    n_targets_: int
+    flat_: bool  # y was (n,), not (n, K)
+    target_scaler_: Scaler
+
+    def __init__(
+        self,
+        *,
+        network: Sequence[Layer | Mapping[str, Any]] | None = None,
+        cell: str = "lstm",
+        hidden_size: int | str = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        loss: str | Callable[..., Tensor] = "auto",
+        scaling: Scaling | None = "standard",
+        validation: float | tuple[object, object] | None = 0.2,
+        per_step: bool | None = None,
+        layout: Layout = "auto",
+        id: str | None = None,
+        time: str | None = None,
+        columns: Sequence[str] | None = None,
+        lr: float = 3e-3,
+        max_epochs: int = 100,
+        batch_size: int | str = 32,
+        patience: int | None = 15,
+        training: Training | None = None,
+        baselines: bool = True,
+        random_state: RandomState = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+        engine: str | None = None,
+        verbose: bool | None = None,
+    ) -> None:
+        self.network = network
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.loss = loss
+        self.scaling = scaling
+        self.validation = validation
+        self.per_step = per_step
+        self.layout = layout
+        self.id = id
+        self.time = time
+        self.columns = columns
+        self.lr = lr
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.patience = patience
+        self.training = training
+        self.baselines = baselines
+        self.random_state = random_state
+        self.device = device
+        self.dtype = dtype
+        self.engine = engine
+        self.verbose = verbose
+
+    # ---- what the regressor brings to fit ------------------------------------------------------------------
+
+    def _learn_targets(self, train: Targets) -> None:
+        values = _table(train.values)
+        self.flat_ = train.values.ndim == 1
+        self.n_targets_ = values.shape[1]
+        self.outputs_ = self.n_targets_ * (2 if self.loss == "gaussian" else 1)
+        names = ["y"] if self.n_targets_ == 1 else [f"y {k}" for k in range(self.n_targets_)]
+        self.target_scaler_ = Scaler.fit(values, "standard", columns=names)
+
+    def _encode(self, targets: Targets) -> Tensor:
+        values = _table(targets.values)
+        if values.shape[1] != self.n_targets_:
+            raise ShapeError(
+                f"y has {values.shape[1]} outputs a row but the training part has {self.n_targets_}."
+            )
+        return torch.from_numpy(self.target_scaler_.transform(values)).to(self._torch_dtype())
+
+    def _row_loss(self, train: Targets) -> RowLoss:
+        if isinstance(self.loss, str) and self.loss not in LOSSES:
+            raise OptionError(unknown(self.loss, LOSSES, "loss of a regressor"))
+        if self.loss == "gaussian":
+            return MeanAndScale(get_loss("gaussian"))
+        return get_loss("squared" if self.loss == "auto" else self.loss)
+
+    def _stratify(self, targets: Targets) -> Array | None:
+        return None
+
+    def _means(self, outputs: Array) -> Array:
+        """(rows, K) predictions in the user's units."""
+        means = outputs.reshape(len(outputs), self.n_targets_, -1)[:, :, 0].astype(np.float64)
+        return np.asarray(self.target_scaler_.inverse(means))
+
+    def _measure(self, outputs: Array, targets: Targets) -> dict[str, float]:
+        return figures(_table(targets.values), self._means(outputs))
+
+    def _baselines(self, train: Part, validation: Part) -> list[dict[str, Any]]:
+        from saiki.models.baselines_pooled import regress_baseline
+
+        return regress_baseline(
+            train.arrays,
+            _table(train.targets.values),
+            validation.arrays,
+            _table(validation.targets.values),
+            per_step=self.per_step_,
+            measure=figures,
+            sample_weight=train.weights,
+        )
+
+    def _details(self, outputs: Array, validation: Part) -> dict[str, Any]:
+        truth, found = _table(validation.targets.values), self._means(outputs)
+        step = max(1, len(truth) // 500)  # enough points for a picture
+        return {"truth": truth[::step].tolist(), "predicted": found[::step].tolist()}
+
+    # ---- predict -------------------------------------------------------------------------------------------
+
+    def predict(
+        self, X: object, lengths: object = None, *, return_std: bool = False
+    ) -> Array | list[Array] | tuple[Array | list[Array], Array | list[Array]]:
+        """The expected numbers, in the units of y.
+
+        Args:
+            X: sequences in any form fit takes.
+            lengths: steps in use of a padded array.
+            return_std: also give the standard deviation; the model must have learned it (loss="gaussian").
+
+        Returns:
+            (n,) or (n, K); for one row a step one (T_i,) or (T_i, K) array a sequence, in the form X came.
+
+        Raises:
+            OptionError: return_std on a model of another loss.
+        """
+        self._require_fitted()
+        if return_std and self.loss != "gaussian":
+            raise OptionError(
+                f"return_std=True needs a model fitted with loss='gaussian', but this one has "
+                f"loss={self.loss!r}."
+            )
+        sequences = self._read(X, lengths)
+        outputs = self._run(sequences.arrays)
+        means = as_found(self._shaped(self._means(outputs)), sequences, self.per_step_)
+        if not return_std:
+            return means
+        from saiki.losses import gaussian_parameters
+
+        pairs = torch.from_numpy(outputs.astype(np.float64)).reshape(len(outputs), self.n_targets_, 2)
+        std = self.target_scaler_.inverse_width(gaussian_parameters(pairs)[1].numpy())
+        return means, as_found(self._shaped(std), sequences, self.per_step_)
+
+    def _shaped(self, values: Array) -> Array:
+        return values[:, 0] if self.flat_ else values
+
+    def score(self, X: object, y: object, sample_weight: object = None, lengths: object = None) -> float:
+        """R², the share of the variance explained, averaged over outputs.
+
+        Args:
+            X: sequences in any form fit takes.
+            y: numbers in any form fit takes.
+            sample_weight: weights of the sequences (or steps).
+            lengths: steps in use of a padded array.
+        """
+        from sklearn.metrics import r2_score
+
+        self._require_fitted()
+        sequences = self._read(X, lengths, y)
+        targets = read_targets(y, sequences, labels=False, per_step=self.per_step_)
+        found = self._means(self._run(sequences.arrays))
+        return float(r2_score(_table(targets.values), found, sample_weight=sample_weight))
+
+    # ---- files ---------------------------------------------------------------------------------------------
+
+    def _fitted(self) -> RegressorFitted:
+        return RegressorFitted(
+            n_targets=self.n_targets_,
+            flat=self.flat_,
+            n_features_in=self.n_features_in_,
+            per_step=self.per_step_,
+            tokens=self.tokens_,
+            feature_names=None if self.feature_names_ is None else list(self.feature_names_),
+        )
+
+    def _tensors(self) -> dict[str, Array]:
+        return {
+            **super()._tensors(),
+            **{f"target.{name}": values for name, values in self.target_scaler_.tensors().items()},
+        }
+
+    def _restore(self, fitted: RegressorFitted, tensors: Mapping[str, Array]) -> None:
+        self.n_targets_ = fitted.n_targets
+        self.flat_ = fitted.flat
+        self.outputs_ = self.n_targets_ * (2 if self.loss == "gaussian" else 1)
+        self.n_features_in_ = fitted.n_features_in
+        self.per_step_ = fitted.per_step
+        self.tokens_ = fitted.tokens
+        self.feature_names_ = None if fitted.feature_names is None else tuple(fitted.feature_names)
+        self._restore_scaler(tensors)
+        self.target_scaler_ = restore_scaler(tensors, "target", "standard", self.n_targets_)
+
+
+def _table(values: Array) -> Array:
+    return values[:, None] if values.ndim == 1 else values
+
+
+def figures(truth: Array, found: Array) -> dict[str, float]:
+    """Errors over all rows and outputs in the units of y, and R² averaged over outputs."""
+    spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    missed = ((truth - found) ** 2).sum(axis=0)
+    r2 = np.where(spread > 0, 1 - missed / np.where(spread > 0, spread, 1), np.where(missed > 0, 0.0, 1.0))
+    return {
+        "mae": float(metrics.mae(truth, found)),
+        "rmse": float(metrics.rmse(truth, found)),
+        "r2": float(r2.mean()),
+    }

@@ -1,0 +1,383 @@
+"""What the classifier and the regressor share: from X and y to a trained network, and back to predictions.
+
+X, y → read → split by sequence → scale on training rows → network → train → measure beside baselines
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saiki.core.errors import DTypeError, LabelError, LengthError, OptionError, SchemaError, ShapeError
+from saiki.core.ragged import Ragged
+from saiki.data.scaling import Scaler
+from saiki.data.splits import split_sequences
+from saiki.learning import Observer, RaggedSource
+from saiki.models.base import Array, CommonOptions, Estimator, Layer, inside_search
+from saiki.models.sequence_input import (
+    Frame,
+    Layout,
+    Sequences,
+    Targets,
+    as_found,
+    is_frame,
+    read_sequences,
+    read_targets,
+    read_weights,
+)
+from saiki.nn import EmbeddingConfig, LastConfig
+
+Scaling = Literal["standard", "minmax"]
+SCALINGS = ("standard", "minmax", None)
+PREDICT_BATCH = 256  # sequences run at once when predicting; changes speed only
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceOptions(CommonOptions):
+    """The options both sequence tasks have, as config.json keeps them."""
+
+    scaling: str | None
+    validation: float | str | None
+    per_step: bool | None
+    layout: str
+    id: str | None
+    time: str | None
+    columns: list[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Sequences with their targets and weights: the training or the validation part."""
+
+    arrays: list[Array]  # as they came, not scaled
+    targets: Targets
+    weights: Array | None
+
+    @property
+    def lengths(self) -> Array:
+        """(n,) steps of each sequence."""
+        return np.array([len(a) for a in self.arrays], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+class SequenceEstimator(Estimator):
+    """Abstract: what SequenceClassifier and SequenceRegressor do alike. They bring how y is read, the loss,
+    the baselines and the figures.
+    """
+
+    _labels: ClassVar[bool]  # whether y holds labels
+
+    scaling: Scaling | None
+    validation: float | tuple[object, object] | None
+    per_step: bool | None
+    layout: Layout
+    id: str | None
+    time: str | None
+    columns: Sequence[str] | None
+
+    per_step_: bool
+    feature_names_: tuple[str, ...] | None
+    outputs_: int
+    scaler_: Scaler
+    tokens_: bool
+    details_: dict[str, Any]
+
+    # ---- what a task brings --------------------------------------------------------------------------------
+
+    def _learn_targets(self, train: Targets) -> None:
+        """Learn what y is (classes, outputs, scaling) from the training rows; sets `outputs_`."""
+        raise NotImplementedError
+
+    def _encode(self, targets: Targets) -> Tensor:
+        """Targets as the loss wants them, (n,) or (n, K), or (N,) or (N, K) sequence after sequence."""
+        raise NotImplementedError
+
+    def _row_loss(self, train: Targets) -> Callable[..., Tensor]:
+        raise NotImplementedError
+
+    def _stratify(self, targets: Targets) -> Array | None:
+        """(n,) class of each sequence, for the split; None splits at random."""
+        raise NotImplementedError
+
+    def _measure(self, outputs: Array, targets: Targets) -> dict[str, float]:
+        """The task's figures for network outputs (rows, outputs)."""
+        raise NotImplementedError
+
+    def _baselines(self, train: Part, validation: Part) -> list[dict[str, Any]]:
+        raise NotImplementedError
+
+    def _details(self, outputs: Array, validation: Part) -> dict[str, Any]:
+        """More about the validation part for the report, as JSON."""
+        raise NotImplementedError
+
+    # ---- fit -----------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: object,
+        y: object = None,
+        *,
+        sample_weight: object = None,
+        lengths: object = None,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        every_minutes: float | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Self:
+        """Train on sequences.
+
+        Args:
+            X: n sequences: a list of (T_i, F) arrays, (n, T, F), (n, T) for one feature, a Ragged, a
+                PackedSequence, a nested tensor, or a long data frame with the columns `id` and `time`.
+            y: one row a sequence or one row a step, told by its shape; or, with a frame, the name of its
+                column (a list of names for several outputs).
+            sample_weight: (n,) weights of the sequences.
+            lengths: (n,) steps in use of a padded array.
+            checkpoint: folder for checkpoints, written before the first update and after every epoch.
+            resume: go on from the newest good checkpoint in that folder, bit for bit.
+            every_minutes: minutes between checkpoints instead of epochs.
+            observers: `saiki.learning.Observer`s, told of what happens.
+
+        Returns:
+            self.
+
+        Raises:
+            ShapeError, LengthError, DTypeError, ValueRangeError, LabelError, DataError, OptionError: what is
+                wrong with the data or the options, before any training starts.
+            NonFiniteError: the loss or a gradient became infinite or NaN.
+            CheckpointError, DiskError: the checkpoint belongs to another run, or the disk refuses.
+        """
+        self._begin(checkpoint, resume)
+        if self.scaling not in SCALINGS:
+            raise OptionError(f"scaling is {self.scaling!r} but must be 'standard', 'minmax' or None.")
+        if self.per_step is not None and not isinstance(self.per_step, bool):
+            raise OptionError(f"per_step is {self.per_step!r} but must be True, False or None.")
+        sequences = self._read(X, lengths, y, fitting=True)
+        targets = read_targets(y, sequences, labels=self._labels, per_step=self.per_step)
+        weights = read_weights(sample_weight, len(sequences))
+        self.n_features_in_ = sequences.features
+        self.feature_names_ = sequences.columns
+        self.per_step_ = targets.per_step
+        everything = Part(arrays=sequences.arrays, targets=targets, weights=weights)
+        train, validation = self._split(everything)
+        self._learn_targets(train.targets)
+        if validation is not None:
+            self._encode(validation.targets)  # an unseen label is an error before training
+        loss = self._row_loss(train.targets)
+        self.scaler_ = Scaler.fit(train.arrays, self.scaling, columns=sequences.columns)
+
+        values = int(train.lengths.sum()) * self.n_features_in_
+        after: list[Layer] = [] if self.per_step_ else [LastConfig(both_ends=self.bidirectional)]
+        layers = self._layers(
+            values=values, input_size=self.n_features_in_, output_size=self.outputs_, after=after
+        )
+        self.tokens_ = _embeds(layers)
+        network = self._build(layers, self.n_features_in_, self.outputs_)
+        if network.pooled == self.per_step_:
+            raise ShapeError(
+                "network pools over time, but y has one row a step."
+                if self.per_step_
+                else "network gives one output a step, but y has one row a sequence.",
+                "Leave the pooling layer out."
+                if self.per_step_
+                else "Add LastConfig() or another pooling layer.",
+            )
+        refit = self.training is not None and self.training.refit == "all"
+        self._train(
+            network,
+            loss,
+            self._source(train),
+            None if validation is None else self._source(validation),
+            everything=self._source(everything) if refit and validation is not None else None,
+            values=values,
+            sequences=len(train),
+            checkpoint=checkpoint,
+            resume=resume,
+            every_minutes=every_minutes,
+            observers=observers,
+        )
+        self._judge(train, validation)
+        return self
+
+    def _read(self, X: object, lengths: object, y: object = None, *, fitting: bool = False) -> Sequences:
+        named = is_frame(X) and (isinstance(y, str) or _all_text(y, X))
+        target = ((y,) if isinstance(y, str) else tuple(y)) if named else ()  # type: ignore[arg-type]
+        return read_sequences(
+            X,
+            lengths=lengths,
+            frame=Frame(id=self.id, time=self.time, columns=self.columns, target=target),
+            layout=self.layout,
+            features=None if fitting else self.n_features_in_,
+            columns=None if fitting else self.feature_names_,
+        )
+
+    def _split(self, everything: Part) -> tuple[Part, Part | None]:
+        """Training and validation part, apart by whole sequences; for labels every class in proportion."""
+        validation = self.validation
+        n = len(everything)
+        if validation is None:
+            return everything, None
+        if isinstance(validation, tuple):
+            if len(validation) != 2:
+                raise OptionError(f"validation is a tuple of {len(validation)} but must be (X, y).")
+            X, y = validation
+            sequences = self._read(X, None, y)
+            targets = read_targets(
+                y, sequences, labels=self._labels, per_step=self.per_step_, name="validation y"
+            )
+            return everything, Part(arrays=sequences.arrays, targets=targets, weights=None)
+        if isinstance(validation, bool) or not isinstance(validation, (int, float)) or not 0 < validation < 1:
+            raise OptionError(
+                f"validation is {validation!r} but must be a share between 0 and 1, (X, y) or None."
+            )
+        if n < 2:
+            raise LengthError(
+                f"X has n_samples=1 sequence, too few to keep a share of {validation} for validation.",
+                "Give more sequences, validation=(X, y), or validation=None.",
+            )
+        strata = self._stratify(everything.targets)
+        chosen = split_sequences(n if strata is None else strata, float(validation), seed=self.seed_)
+        if len(chosen[1]) == 0:
+            raise LabelError(
+                "every class has a single sequence, so none can be kept for validation.",
+                "Use validation=None, or give validation=(X, y).",
+            )
+        parts = []
+        for indices in chosen:
+            if everything.weights is not None and not everything.weights[indices].any():
+                raise LengthError(
+                    "all sequences of the training or of the validation part have sample_weight zero.",
+                    "Use validation=None or validation=(X, y).",
+                )
+            parts.append(
+                Part(
+                    arrays=[everything.arrays[int(i)] for i in indices],
+                    targets=everything.targets.select(indices, everything.lengths),
+                    weights=None if everything.weights is None else everything.weights[indices],
+                )
+            )
+        return parts[0], parts[1]
+
+    def _inputs(self, arrays: Sequence[Array]) -> list[Tensor]:
+        """Scaled sequences in the network's dtype, on the CPU; whole numbers where it embeds them."""
+        if self.tokens_:
+            return [torch.from_numpy(_tokens(a)) for a in arrays]
+        dtype = self._torch_dtype()
+        return [torch.from_numpy(self.scaler_.transform(a)).to(dtype) for a in arrays]
+
+    def _source(self, part: Part) -> RaggedSource:
+        targets = self._encode(part.targets)
+        if part.targets.per_step:
+            targets = list(torch.split(targets, part.lengths.tolist()))  # type: ignore[assignment]
+        return RaggedSource(
+            self._inputs(part.arrays),
+            targets,
+            weights=None if part.weights is None else torch.from_numpy(part.weights).to(self._torch_dtype()),
+        )
+
+    def _judge(self, train: Part, validation: Part | None) -> None:
+        """Our figures, and the simple models', on the validation part."""
+        self.metrics_, self.baselines_, self.details_ = {}, [], {}
+        if validation is None or len(validation) == 0:
+            return
+        outputs = self._run(validation.arrays)
+        self.metrics_ = self._measure(outputs, validation.targets)
+        self.details_ = self._details(outputs, validation)
+        if self.baselines and not inside_search():
+            self.baselines_ = self._baselines(train, validation)
+
+    # ---- predict -------------------------------------------------------------------------------------------
+
+    def _run(self, arrays: Sequence[Array], hidden: bool = False) -> Array:
+        """Network outputs: (n, K), or (N, K) sequence after sequence for one output a step."""
+        network, device = self.network_, self._device()
+        found: list[Array | None] = [None] * len(arrays)
+        for chosen in _batches([len(a) for a in arrays]):
+            ragged = Ragged.from_list(self._inputs([arrays[i] for i in chosen])).to(device)
+            with torch.inference_mode():
+                out = network.hidden(ragged) if hidden else network(ragged)
+            rows = [r.cpu().numpy() for r in out.to_list()] if isinstance(out, Ragged) else out.cpu().numpy()
+            for i, row in zip(chosen, rows):
+                found[i] = row
+        rows_found: list[Array] = [row for row in found if row is not None]
+        return np.concatenate(rows_found) if self.per_step_ else np.stack(rows_found)
+
+    def transform(self, X: object, lengths: object = None) -> Array | list[Array]:
+        """The last hidden representation: what the head reads, usable as features in a Pipeline.
+
+        Returns:
+            (n, H), or for a model of one output a step one (T_i, H) array a sequence (in the form X came).
+        """
+        self._require_fitted()
+        sequences = self._read(X, lengths)
+        return as_found(self._run(sequences.arrays, hidden=True), sequences, self.per_step_)
+
+    # ---- files ---------------------------------------------------------------------------------------------
+
+    def _options(self) -> dict[str, Any]:
+        options = super()._options()
+        if isinstance(self.validation, tuple):
+            options["validation"] = "given"  # the data itself is not part of a model
+        if options["columns"] is not None:
+            options["columns"] = [str(c) for c in options["columns"]]
+        return options
+
+    def _tensors(self) -> dict[str, Array]:
+        return {f"scaler.{name}": values for name, values in self.scaler_.tensors().items()}
+
+    def _restore_scaler(self, tensors: Mapping[str, Array]) -> None:
+        self.scaler_ = restore_scaler(
+            tensors, "scaler", self.scaling or "none", self.n_features_in_, self.feature_names_
+        )
+
+
+def restore_scaler(
+    tensors: Mapping[str, Array], prefix: str, kind: str, width: int, columns: Sequence[str] | None = None
+) -> Scaler:
+    """The scaler whose numbers are stored as `prefix`.center and `prefix`.scale.
+
+    Raises:
+        SchemaError: one is missing, of another shape, not finite or not positive.
+    """
+    parts = {}
+    for name in ("center", "scale"):
+        if f"{prefix}.{name}" not in tensors:
+            raise SchemaError(f"the tensor {prefix}.{name} is missing.")
+        parts[name] = tensors[f"{prefix}.{name}"]
+    names = [f"column {i}" for i in range(width)] if columns is None else list(columns)
+    return Scaler.restore({"kind": kind, "columns": names, "series": []}, parts)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices in batches of like length, so that little time passes with few sequences running."""
+    order = np.argsort(np.array(lengths), kind="stable")
+    for start in range(0, len(order), PREDICT_BATCH):
+        yield [int(i) for i in order[start : start + PREDICT_BATCH]]
+
+
+def _embeds(layers: Sequence[Layer]) -> bool:
+    """Whether the first layer looks tokens up, which are neither scaled nor turned into fractions."""
+    first = layers[0][1] if isinstance(layers[0], tuple) else layers[0]
+    return isinstance(first, EmbeddingConfig)
+
+
+def _tokens(array: Array) -> Array:
+    if array.shape[1] != 1:
+        raise ShapeError(f"an embedding reads one token a step, but a step has {array.shape[1]} features.")
+    tokens = array[:, 0]
+    if (tokens != np.floor(tokens)).any() or (np.abs(tokens) > 2**53).any():
+        raise DTypeError("an embedding reads whole numbers, but X holds fractions.")
+    return tokens.astype(np.int64)
+
+
+def _all_text(y: object, X: object) -> bool:
+    names = {str(name) for name in getattr(X, "names", None) or X.columns}  # type: ignore[attr-defined]
+    return isinstance(y, (list, tuple)) and len(y) > 0 and all(isinstance(v, str) and v in names for v in y)

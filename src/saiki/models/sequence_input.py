@@ -1,0 +1,789 @@
+"""How X and y come in to the sequence tasks, and how predictions go back: shared by classifier and regressor.
+
+X, n sequences, may be
+
+    a list of (T_i, F) arrays, or an object array of them; a (T_i,) array is one feature
+    a 3-d array (n, T, F), with lengths=(n,) where sequences end earlier (what lies behind is ignored)
+    a 2-d array (n, T): n sequences of T steps with one feature, the form of the UCR archive
+    a Ragged, a PackedSequence, a jagged nested tensor
+    a long data frame, one row a step, with the columns named by id= and (optionally) time=
+
+y is one row a sequence or one row a step, told by its shape: n rows are one a sequence; a list of n arrays
+as long as the sequences, or one row for each step of all of them, are one a step.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from saiki.core.checks import explain_channels_first, listed, require_finite, require_lengths
+from saiki.core.errors import (
+    DataError,
+    DTypeError,
+    LabelError,
+    LengthError,
+    OptionError,
+    ShapeError,
+    ValueRangeError,
+)
+from saiki.core.names import unknown
+from saiki.core.ragged import Ragged
+from saiki.data.table import Table
+
+Array: TypeAlias = NDArray[Any]
+Layout: TypeAlias = Literal["auto", "steps_first", "channels_first"]
+LAYOUTS = ("auto", "steps_first", "channels_first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Which columns of a long data frame mean what.
+
+    Attributes:
+        id: column that tells the sequences apart.
+        time: column that orders the steps; None takes the rows as they come.
+        columns: feature columns; None takes every other column.
+        target: columns that y names; never features.
+    """
+
+    id: str | None = None
+    time: str | None = None
+    columns: Sequence[str] | None = None
+    target: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """Sequences as they were read, finite and of one width.
+
+    Attributes:
+        arrays: n arrays (T_i, F), in the user's order.
+        form: how they came: "list", "array" (2-d or 3-d, all lengths equal), "frame" or "ragged".
+        columns: names of the features where a frame gave them.
+        ids: the frame's ids, one a sequence.
+        rows: (N,) row of the frame for each step, sequence after sequence.
+        target: the frame's target columns, (N,) or (N, K), sequence after sequence.
+    """
+
+    arrays: list[Array]
+    form: str
+    columns: tuple[str, ...] | None = None
+    ids: Array | None = None
+    rows: Array | None = None
+    target: Array | None = None
+
+    @property
+    def lengths(self) -> Array:
+        """(n,) steps of each sequence."""
+        return np.array([len(a) for a in self.arrays], dtype=np.int64)
+
+    @property
+    def features(self) -> int:
+        """Features a step."""
+        return int(self.arrays[0].shape[1])
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def select(self, indices: Array) -> list[Array]:
+        """The arrays of some sequences."""
+        return [self.arrays[int(i)] for i in indices]
+
+
+def read_sequences(
+    X: object,
+    *,
+    lengths: object = None,
+    frame: Frame | None = None,
+    layout: Layout = "auto",
+    features: int | None = None,
+    columns: Sequence[str] | None = None,
+    name: str = "X",
+) -> Sequences:
+    """Read X in any of its forms; see the head of this file.
+
+    Args:
+        X: the sequences.
+        lengths: (n,) steps in use of a 3-d or 2-d array.
+        frame: which columns mean what, where X is a data frame.
+        layout: axes of a 3-d array: "steps_first" (n, T, F), "channels_first" (n, F, T), which is turned
+            round, or "auto": (n, T, F), and an error where it looks channels-first (four times as many
+            features as steps or more), because guessing would train on nonsense.
+        features: the width a fitted model expects; None at fit.
+        columns: the feature columns a fitted model expects of a frame.
+        name: the argument's name for messages.
+
+    Raises:
+        ShapeError, LengthError, DTypeError, ValueRangeError, DataError: what is wrong, where, and what to do.
+    """
+    if layout not in LAYOUTS:
+        raise OptionError(unknown(layout, LAYOUTS, "layout"))
+    if is_frame(X):
+        if lengths is not None:
+            raise LengthError(
+                f"lengths came with {name}, a data frame, whose id column gives them.", "Drop it."
+            )
+        return _read_frame(X, frame or Frame(), features=features, columns=columns, name=name)
+    if isinstance(X, (PackedSequence, Ragged)) or (isinstance(X, Tensor) and X.is_nested):
+        if lengths is not None:
+            raise LengthError(f"lengths came with {name}, which carries its own.", "Drop lengths.")
+        parts = [_to_numpy(part) for part in Ragged.of(X).to_list()]
+        form = "ragged"
+    else:
+        parts, form = _read_plain(X, lengths, layout, features, name)
+    arrays = [_steps_features(part, index, name) for index, part in enumerate(parts)]
+    if not arrays:
+        raise LengthError(f"Found array with 0 sample(s): {name} holds no sequence.", "Give at least one.")
+    arrays = _one_width(arrays, features, name)
+    return Sequences(arrays=_floats(arrays, name), form=form)
+
+
+def is_frame(X: object) -> bool:
+    """Whether X is a data frame: a saiki Table, pandas, polars, or anything else with named columns."""
+    return isinstance(X, Table) or (
+        hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_column") or hasattr(X, "schema"))
+    )
+
+
+def _read_plain(
+    X: object, lengths: object, layout: Layout, features: int | None, name: str
+) -> tuple[list[Array], str]:
+    """Lists and arrays, as a list of arrays of any rank."""
+    if hasattr(X, "toarray") or hasattr(X, "tocsr"):
+        raise DTypeError(
+            f"{name} is a sparse matrix, but sparse input is not supported.", f"Use {name}.toarray()."
+        )
+    if isinstance(X, Tensor):
+        X = _to_numpy(X)
+    if X is None or isinstance(X, (str, bytes, Mapping, set, numbers.Number)):
+        raise DTypeError(
+            f"{name} is {type(X).__name__} but must be sequences.", "Give a list of (T_i, F) arrays."
+        )
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim >= 2:
+        X = _numbers(X, name)
+    if not isinstance(X, np.ndarray) and not isinstance(X, Iterable):
+        if not hasattr(X, "__array__"):
+            raise DTypeError(
+                f"{name} is {type(X).__name__} but must be sequences.", "Give a list of (T_i, F) arrays."
+            )
+        X = np.asarray(X)
+    if (isinstance(X, np.ndarray) and X.dtype != object) or (hasattr(X, "__array__") and not _is_list(X)):
+        array = np.asarray(X)
+        if array.ndim == 2:
+            if features is not None and features > 1:
+                alone = (
+                    f" For one sequence of {array.shape[0]} steps, put it in a list: [{name}]."
+                    if array.shape[1] == features
+                    else ""
+                )
+                raise ShapeError(
+                    f"{name} is {array.shape}, read as {array.shape[0]} sequences with 1 feature, but this "
+                    f"model was fitted on {features} features a step.{alone}",
+                    "Give a list of (T_i, F) arrays or (n, T, F).",
+                )
+            array = array[:, :, None]
+        elif array.ndim == 3:
+            if layout == "channels_first":
+                array = array.transpose(0, 2, 1)
+            elif layout == "auto":
+                explained = explain_channels_first(array.shape, name, features)
+                if explained is not None:
+                    raise ShapeError(
+                        explained,
+                        "layout='channels_first' turns it round; layout='steps_first' says it is right.",
+                    )
+        else:
+            raise ShapeError(
+                f"Expected 2D or 3D array, got {array.ndim}D array instead: {name} is {array.shape}, but "
+                "must be (n, T, F), or (n, T) for one feature.",
+                "Reshape your data using X.reshape(1, -1) if it is one sequence of one feature.",
+            )
+        if lengths is None:
+            return list(array), "array"
+        n, steps = array.shape[:2]
+        used = require_lengths(lengths, steps, n).tolist()
+        return [row[:length] for row, length in zip(array, used)], (
+            "array" if all(length == steps for length in used) else "list"
+        )
+    if lengths is not None:
+        raise LengthError(
+            f"lengths came with {name}, a list of sequences, which have their own lengths.", "Drop lengths."
+        )
+    parts = []
+    for index, part in enumerate(X):  # type: ignore[arg-type]
+        if isinstance(part, (numbers.Number, str, bytes)) or part is None:
+            if isinstance(part, numbers.Number):
+                raise ShapeError(
+                    f"{name} is a list of numbers, but must be a list of sequences.",
+                    "Reshape your data: [X] is one sequence of one feature.",
+                )
+            raise DTypeError(
+                f"sequence {index} of {name} is {type(part).__name__} but must be a (T, F) array."
+            )
+        parts.append(
+            _to_numpy(part) if isinstance(part, Tensor) else _numbers(part, f"sequence {index} of {name}")
+        )
+    return parts, "list"
+
+
+def _is_list(X: object) -> bool:
+    return isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object)
+
+
+def _to_numpy(x: Tensor) -> Array:
+    if x.layout is not torch.strided or x.is_complex() or x.is_quantized:
+        raise DTypeError(f"X is a {x.layout} {x.dtype} tensor but must be a plain one of real numbers.")
+    x = x.detach().cpu()
+    return np.asarray((x.float() if x.dtype in (torch.bfloat16, torch.float16) else x).numpy())
+
+
+def _numbers(part: object, name: str) -> Array:
+    """One array-like as an array of numbers; objects that are all numbers are turned into them."""
+    if is_frame(part):
+        part = part.to_numpy()  # type: ignore[attr-defined]
+    try:
+        array = np.asarray(part)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ShapeError(
+            f"{name} cannot be read as an array: {error}.", "Each sequence is one (T, F) array."
+        ) from error
+    if array.dtype == object:
+        for value in array.flat:
+            if value is not None and not isinstance(value, (numbers.Number, str, bytes, np.generic)):
+                if isinstance(value, (list, tuple, np.ndarray)):
+                    raise ShapeError(f"{name} holds arrays of unequal lengths, but must be one (T, F) array.")
+                raise DTypeError(
+                    f"{name} holds {type(value).__name__}: argument must be a string or a number, and of "
+                    "these only numbers."
+                )
+        try:
+            return array.astype(np.float64)
+        except (ValueError, TypeError) as error:
+            raise DTypeError(f"{name} holds objects that are not numbers: {error}.") from error
+    return array
+
+
+def _steps_features(array: Array, index: int, name: str) -> Array:
+    if array.ndim == 1:
+        return array[:, None]
+    if array.ndim != 2:
+        raise ShapeError(
+            f"sequence {index} of {name} is {array.shape} but must be (T, F), steps by features.",
+            "A list of sequences holds one 2-d array each.",
+        )
+    return array
+
+
+def _one_width(arrays: list[Array], features: int | None, name: str) -> list[Array]:
+    """All sequences of one width; an empty one written [] takes the width of the others."""
+    widths = {a.shape[1] for a in arrays if len(a)} or {a.shape[1] for a in arrays}
+    if len(widths) > 1:
+        first = arrays[next(i for i, a in enumerate(arrays) if len(a))]
+        odd = next(i for i, a in enumerate(arrays) if len(a) and a.shape[1] != first.shape[1])
+        heights = {a.shape[0] for a in arrays}
+        hint = (
+            f"All have {heights.pop()} rows: if these are the channels, transpose each sequence to (T, F)."
+            if len(heights) == 1
+            else "Each sequence is (T, F): steps by features."
+        )
+        raise ShapeError(
+            f"sequence {odd} of {name} has {arrays[odd].shape[1]} features but the first has "
+            f"{first.shape[1]}; all must have as many.",
+            hint,
+        )
+    width = widths.pop()
+    if width == 0:
+        raise ShapeError(
+            f"0 feature(s) (shape=({len(arrays)}, {max(map(len, arrays))}, 0)) while a minimum of 1 is "
+            f"required: {name} has steps without a number in them."
+        )
+    if features is not None and width != features:
+        turned = all(a.shape[0] == features for a in arrays)
+        raise ShapeError(
+            f"{name} has {width} features, but this model is expecting {features} features as input.",
+            f"{name} seems to have its channels first: transpose each sequence to (T, {features})."
+            if turned
+            else f"Each sequence is (T, {features}).",
+        )
+    if sum(map(len, arrays)) == 0:
+        # a 2-d array (n, 0) is n sequences of no step: for scikit-learn's tools, no feature
+        raise LengthError(
+            f"0 feature(s) (shape=({len(arrays)}, 0)) while a minimum of 1 is required: all {len(arrays)} "
+            f"sequences of {name} are empty.",
+            "Give at least one step.",
+        )
+    return [a if a.shape[1] == width else a.reshape(0, width) for a in arrays]
+
+
+def _floats(arrays: list[Array], name: str) -> list[Array]:
+    """float32 or float64 arrays without NaN or infinity; the first bad value is named."""
+    out = []
+    for index, array in enumerate(arrays):
+        kind = array.dtype.kind
+        if kind == "c":
+            raise DTypeError(f"Complex data not supported: sequence {index} of {name} holds {array.dtype}.")
+        if kind in "US":
+            raise DTypeError(f"sequence {index} of {name} holds text but must hold numbers.")
+        if kind not in "biuf":
+            raise DTypeError(f"sequence {index} of {name} holds {array.dtype} but must hold numbers.")
+        if np.ma.isMaskedArray(array):
+            raise DTypeError(f"sequence {index} of {name} is a masked array, whose mask would be lost.")
+        if kind != "f" or array.dtype.itemsize not in (4, 8) or not array.dtype.isnative:
+            array = array.astype(np.float64)
+        _require_finite(array, index, name)
+        out.append(array)
+    return out
+
+
+def _require_finite(array: Array, index: int, name: str) -> None:
+    if np.isfinite(array).all():
+        return
+    missing: Array = np.atleast_1d(np.isnan(array).all(axis=1))
+    tail = (
+        len(array) - int(np.argmin(missing[::-1])) if bool(missing[-1]) and not bool(missing.all()) else None
+    )
+    try:
+        require_finite(array, f"{name}, sequence {index}", ("step", "feature"))
+    except ValueRangeError as error:
+        if tail is not None and not np.isnan(array[:tail]).any():
+            raise ValueRangeError(
+                error.message,
+                f"It is padded with NaN from step {tail} on: cut each sequence, or give lengths=.",
+            ) from None
+        raise
+
+
+# ---- long data frames ------------------------------------------------------------
+
+
+def _read_frame(
+    X: object, frame: Frame, *, features: int | None, columns: Sequence[str] | None, name: str
+) -> Sequences:
+    names, column, rows_total = _open_frame(X)
+    if isinstance(X, Table):
+        frame = replace(frame, id=frame.id or X.id, time=frame.time or X.time)
+    if frame.id is None:
+        raise DataError(
+            f"{name} is a data frame but no id column is named, so its sequences cannot be told apart.",
+            f"Give id=, one of: {listed(names, 8)}. A wide table, one sequence a row, is {name}.to_numpy().",
+        )
+    for wanted, what in ((frame.id, "id"), (frame.time, "time")):
+        if wanted is not None and wanted not in names:
+            raise DataError(f"{what} names a column that is not there: {unknown(wanted, names, 'column')}")
+    for wanted in (*(frame.columns or ()), *(columns or ())):
+        if wanted not in names:
+            raise DataError(
+                f"{name} lacks a column that this model reads: {unknown(wanted, names, 'column')}"
+                if columns is not None
+                else unknown(wanted, names, "column")
+            )
+    if rows_total == 0:
+        raise DataError(
+            f"{name} has a header but no rows; Found array with 0 sample(s).", "Give at least one row."
+        )
+    aside = {frame.id, frame.time, *frame.target}
+    chosen = list(columns or frame.columns or [c for c in names if c not in aside])
+    if not chosen:
+        raise DataError(f"{name} has no feature column beside {listed(sorted(c for c in aside if c))}.")
+    ids = _objects(column(frame.id))
+    nameless = _missing(ids)
+    if nameless.any():
+        raise DataError(f"column {frame.id!r} of {name} has no id in row {int(np.argmax(nameless))}.")
+    if ids.dtype.kind == "O":  # mixed kinds have no order of their own
+        ids = ids.astype(str)
+    keys, groups = np.unique(ids, return_inverse=True)
+    first = np.full(len(keys), len(groups))
+    np.minimum.at(first, groups, np.arange(len(groups)))
+    place = np.argsort(np.argsort(first))  # sequences in the order in which their ids appear
+    groups = place[groups]
+    keys = keys[np.argsort(first)]
+    rows = np.argsort(groups, kind="stable")
+    if frame.time is not None:
+        times = _times(column(frame.time), frame.time, name)
+        rows = np.lexsort((times, groups))
+        same = (times[rows][1:] == times[rows][:-1]) & (groups[rows][1:] == groups[rows][:-1])
+        if same.any():
+            at = int(np.argmax(same))
+            raise DataError(
+                f"{name} has the time {times[rows][at]} twice for {frame.id}={keys[groups[rows][at]]!r} "
+                f"(rows {rows[at]} and {rows[at + 1]}).",
+                "Drop or average the repeated rows.",
+            )
+    values = np.stack([_column(column(c), c, name) for c in chosen], axis=1)[rows]
+    counts = np.bincount(groups, minlength=len(keys))
+    arrays = np.split(values, np.cumsum(counts)[:-1])
+    if features is not None and values.shape[1] != features:
+        raise ShapeError(
+            f"{name} has {values.shape[1]} features, but this model is expecting {features} features."
+        )
+    target = None
+    if frame.target:
+        for wanted in frame.target:
+            if wanted not in names:
+                raise DataError(f"y names a column that is not there: {unknown(wanted, names, 'column')}")
+        picked = [_objects(column(c)) for c in frame.target]
+        target = (picked[0] if len(picked) == 1 else np.stack(picked, axis=1))[rows]
+    return Sequences(
+        arrays=list(arrays), form="frame", columns=tuple(chosen), ids=keys, rows=rows, target=target
+    )
+
+
+def _open_frame(X: object) -> tuple[list[str], Callable[[str], Array], int]:
+    """Names of the columns, the way to one column's values, and the number of rows."""
+    if isinstance(X, Table):
+        return list(X.names), X.__getitem__, len(X)
+    import narwhals.stable.v2 as nw
+
+    table = nw.from_native(X, eager_only=True)  # type: ignore[call-overload]
+    return list(table.columns), lambda name: np.asarray(table.get_column(name).to_numpy()), len(table)
+
+
+def _column(values: Array, column: str, name: str) -> Array:
+    if values.dtype.kind == "O" or values.dtype.kind in "USMm":
+        try:
+            if values.dtype.kind != "O":
+                raise TypeError
+            values = np.array([np.nan if v is None else v for v in values]).astype(np.float64)
+        except (TypeError, ValueError):
+            row = next((i for i, v in enumerate(values) if not _is_real(v)), 0)
+            raise DataError(
+                f"row {row} of column {column!r} in {name} is {values[row]!r} but a feature is a number.",
+                "Leave the column out with columns=[...], or turn it into numbers before.",
+            ) from None
+    values = values.astype(np.float64) if values.dtype.kind != "f" else values
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.argmax(bad))
+        what = "missing (NaN)" if np.isnan(values[row]) else "infinite (inf)"
+        raise DataError(
+            f"row {row} of column {column!r} in {name} is {what}; {int(bad.sum())} such values in all.",
+            "Fill, interpolate or drop them first.",
+        )
+    return values
+
+
+def _times(values: Array, column: str, name: str) -> Array:
+    if values.dtype.kind == "O":
+        try:
+            values = (
+                values.astype(np.float64) if all(map(_is_real, values)) else values.astype("datetime64[ns]")
+            )
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"column {column!r} of {name} cannot be read as times: {error}.",
+                "Give numbers, dates, or text like 2001-12-29.",
+            ) from None
+    if values.dtype.kind in "US":
+        return _times(values.astype(object), column, name)
+    missing = np.isnat(values) if values.dtype.kind in "Mm" else np.isnan(values.astype(np.float64))
+    if missing.any():
+        raise DataError(f"row {int(np.argmax(missing))} of column {column!r} in {name} has no time.")
+    return values
+
+
+def _missing(values: Array) -> Array:
+    return np.array(
+        [v is None or (isinstance(v, (float, np.floating)) and np.isnan(v)) for v in values], bool
+    )
+
+
+def _is_real(value: object) -> bool:
+    return value is None or (isinstance(value, (numbers.Real, np.number)) and not isinstance(value, bool))
+
+
+def _objects(values: Array) -> Array:
+    """Labels or ids with one kind of element: numbers stay, anything else becomes text or stays an object."""
+    if values.dtype.kind != "O":
+        return values
+    if all(isinstance(v, str) for v in values):
+        return values.astype(str)
+    if all(isinstance(v, (bool, np.bool_)) for v in values):
+        return values.astype(bool)
+    if all(isinstance(v, (numbers.Integral, np.integer)) and not isinstance(v, bool) for v in values):
+        return values.astype(np.int64)
+    if all(isinstance(v, (numbers.Real, np.number)) for v in values):
+        return values.astype(np.float64)
+    return values
+
+
+# ---- targets ------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """What came as y.
+
+    Attributes:
+        values: (n,) or (n, K) one row a sequence, or (N,) or (N, K) one row a step, sequence after sequence.
+        per_step: which of both.
+    """
+
+    values: Array
+    per_step: bool
+
+    def select(self, indices: Array, lengths: Array) -> Targets:
+        """The targets of some sequences."""
+        if not self.per_step:
+            return Targets(values=self.values[indices], per_step=False)
+        ends = np.cumsum(lengths)
+        parts = [self.values[ends[i] - lengths[i] : ends[i]] for i in indices]
+        return Targets(values=np.concatenate(parts), per_step=True)
+
+
+def read_targets(
+    y: object, sequences: Sequences, *, labels: bool, per_step: bool | None = None, name: str = "y"
+) -> Targets:
+    """Read y, one row a sequence or one row a step, told by its shape.
+
+    Args:
+        y: an array, a list, a list of one array a sequence; or the name(s) of the frame's column(s), which
+            hold one row a step unless every sequence holds a single value.
+        sequences: X as read.
+        labels: whether y holds labels (a 2-d y then is one row a step) or numbers.
+        per_step: settles what the shape leaves open; None lets the shape tell.
+        name: the argument's name for messages.
+
+    Raises:
+        LabelError: wrong length or a missing label, for labels.
+        ShapeError, LengthError, DTypeError, ValueRangeError: the same for numbers.
+        OptionError: the shape fits both readings and per_step is None.
+    """
+    Wrong = LabelError if labels else LengthError
+    n, lengths = len(sequences), sequences.lengths
+    total = int(lengths.sum())
+    if y is None:
+        raise DTypeError(
+            f"requires y to be passed, but the target {name} is None.", "Give one row a sequence."
+        )
+    if sequences.target is not None and (isinstance(y, str) or _is_names(y, sequences)):
+        return _frame_targets(sequences, lengths, labels, per_step, name)
+    if isinstance(y, Ragged):
+        y = [_to_numpy(part) for part in y.to_list()]
+    if isinstance(y, Tensor):
+        y = _to_numpy(y)
+    if isinstance(y, (str, bytes, Mapping, set)) or not (hasattr(y, "__len__") or hasattr(y, "__array__")):
+        raise DTypeError(f"{name} is {type(y).__name__} but must be an array or a list, one row a sequence.")
+    array, parts = _target_array(y, name)
+    if sequences.rows is not None and parts is None and array is not None and len(array) == total:
+        array = array[sequences.rows] if total != n else array
+    if parts is None:
+        assert array is not None
+        if array.ndim == 0 or array.ndim > 3:
+            raise ShapeError(f"{name} is {array.shape} but must be one row a sequence or one row a step.")
+        rows = len(array)
+        equal = bool((lengths == lengths[0]).all())
+        stepwise = array.ndim >= 2 and rows == n and equal and array.shape[1] == lengths[0]
+        if array.ndim == 3 or (stepwise and labels and not (array.shape[1] == 1 and per_step is not True)):
+            if not stepwise:
+                raise Wrong(
+                    f"{name} is {array.shape}, read as one row a step, but X has {n} sequences of "
+                    f"{_span(lengths)} steps."
+                )
+            if per_step is False:
+                raise Wrong(
+                    f"{name} is {array.shape}, one row a step, but per_step=False asks for one a sequence."
+                )
+            return _checked(array.reshape(total, *array.shape[2:]), True, labels, name)
+        if stepwise and per_step is None and not labels:
+            if array.shape[1] == 1:
+                return _checked(array, False, labels, name)
+            raise OptionError(
+                f"{name} is {array.shape}: {array.shape[1]} outputs a sequence, or one number for each of "
+                f"the {array.shape[1]} steps?",
+                "Say per_step=True or per_step=False.",
+            )
+        if stepwise and per_step:
+            return _checked(array.reshape(total), True, labels, name)
+        if rows == n and per_step is not True:
+            return _checked(array, False, labels, name)
+        if rows == total and per_step is not False:
+            return _checked(array, True, labels, name)
+        raise Wrong(
+            f"{name} has {rows} rows but X has {n} sequences ({total} steps in all): inconsistent numbers of "
+            "samples.",
+            "Give one row a sequence, or one row a step.",
+        )
+    if len(parts) != n:
+        raise Wrong(f"{name} has {len(parts)} entries but X has {n} sequences.", "Give one entry a sequence.")
+    odd = [i for i, (part, length) in enumerate(zip(parts, lengths)) if len(part) != length]
+    widths = {len(part) for part in parts}
+    if odd and len(widths) == 1 and not labels and per_step is not True:
+        return _checked(np.stack(parts), False, labels, name)
+    if odd:
+        i = odd[0]
+        raise Wrong(
+            f"entry {i} of {name} has {len(parts[i])} rows but sequence {i} has {int(lengths[i])} steps.",
+            "Give one row a step, or one row a sequence.",
+        )
+    if per_step is False:
+        raise Wrong(f"{name} has one row a step, but per_step=False asks for one row a sequence.")
+    if per_step is None and len(widths) == 1 and not labels and widths != {1} and parts[0].ndim == 1:
+        raise OptionError(
+            f"{name} is a list of {n} rows of {len(parts[0])} numbers: {len(parts[0])} outputs a sequence, "
+            "or one number a step?",
+            "Say per_step=True or per_step=False.",
+        )
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise ShapeError(f"the entries of {name} differ in their number of outputs: all must have as many.")
+    return _checked(np.concatenate(parts), True, labels, name)
+
+
+def _is_names(y: object, sequences: Sequences) -> bool:
+    return sequences.form == "frame" and isinstance(y, (list, tuple)) and all(isinstance(v, str) for v in y)
+
+
+def _frame_targets(
+    sequences: Sequences, lengths: Array, labels: bool, per_step: bool | None, name: str
+) -> Targets:
+    """A target column: one value a sequence where each holds a single one, one a step otherwise."""
+    values = sequences.target
+    assert values is not None
+    firsts = np.cumsum(lengths) - lengths
+    repeated = np.repeat(values[firsts], lengths, axis=0)
+    single = bool((repeated == values).all())
+    if per_step is False and not single:
+        raise LabelError(f"per_step=False, but the column {name} changes inside a sequence.")
+    if single and per_step is not True:
+        return _checked(values[firsts], False, labels, name)
+    return _checked(values, True, labels, name)
+
+
+def _target_array(y: object, name: str) -> tuple[Array | None, list[Array] | None]:
+    """y as one array, or as a list of one array a sequence."""
+    if hasattr(y, "toarray") or hasattr(y, "tocsr"):
+        raise DTypeError(f"{name} is a sparse matrix, but must be a dense array.")
+    if not isinstance(y, (list, tuple)) and not (isinstance(y, np.ndarray) and y.dtype == object):
+        array = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+        return (_objects(array) if array.ndim == 1 else array), None
+    entries = list(y)
+    if entries and all(
+        isinstance(entry, (list, tuple, np.ndarray, Tensor)) and np.ndim(_plain(entry)) >= 1
+        for entry in entries
+    ):
+        parts = [np.asarray(_plain(entry)) for entry in entries]
+        return None, [_objects(part) if part.ndim == 1 else part for part in parts]
+    try:
+        array = np.asarray([_plain(entry) for entry in entries])
+        if array.dtype.kind in "US" and not all(isinstance(e, (str, bytes)) for e in entries):
+            raise ValueError("text and numbers are mixed")  # numpy would turn the numbers into text
+    except (ValueError, TypeError) as error:
+        if "mixed" not in str(error):
+            raise ShapeError(
+                f"{name} mixes rows of unequal shapes, but must be one row, or one array, a sequence."
+            ) from error
+        array = np.empty(len(entries), dtype=object)
+        array[:] = entries
+    return (_objects(array) if array.ndim == 1 else array), None
+
+
+def _plain(entry: object) -> Any:  # noqa: ANN401  whatever came, tensors as arrays
+    return _to_numpy(entry) if isinstance(entry, Tensor) else entry
+
+
+def _checked(values: Array, per_step: bool, labels: bool, name: str) -> Targets:
+    if labels:
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if values.ndim != 1:
+            raise LabelError(f"{name} is {values.shape} but must hold one label a sequence or a step.")
+        missing = np.array(
+            [v is None or (isinstance(v, (float, np.floating)) and np.isnan(v)) for v in values]
+        )
+        if missing.any():
+            raise LabelError(
+                f"{name} contains NaN or None: {int(missing.sum())} labels are missing, the first in row "
+                f"{int(np.argmax(missing))}.",
+                "Leave these sequences out.",
+            )
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise LabelError(f"{name} contains infinity (inf), which is no label.")
+        if values.dtype.kind == "O" and len({type(v) for v in values}) > 1:
+            kinds = sorted({type(v).__name__ for v in values})
+            raise LabelError(
+                f"{name} mixes labels of several types ({listed(kinds)}).", "Make them all one type."
+            )
+        return Targets(values=values, per_step=per_step)
+    if values.dtype.kind == "c":
+        raise DTypeError(f"Complex data not supported: {name} holds {values.dtype}.")
+    if values.dtype.kind not in "biuf":
+        try:
+            values = values.astype(np.float64)
+        except (ValueError, TypeError) as error:
+            raise DTypeError(f"{name} holds {values.dtype} but must hold numbers: {error}.") from None
+    values = values.astype(np.float64)
+    if values.ndim == 2 and values.shape[1] == 0:
+        raise ShapeError(f"{name} is {values.shape}: it has no output column.")
+    if values.ndim > 2:
+        raise ShapeError(
+            f"{name} has rows of shape {values.shape[1:]} but a row must be a number or K numbers."
+        )
+    if not np.isfinite(values).all():
+        require_finite(values, name, ("row", "output"))
+    return Targets(values=values, per_step=per_step)
+
+
+def _span(lengths: Array) -> str:
+    low, high = int(lengths.min()), int(lengths.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+# ---- weights, splits, predictions ------------------------------------------------------------
+
+
+def read_weights(sample_weight: object, n: int) -> Array | None:
+    """(n,) weights of the sequences, or None.
+
+    Raises:
+        ShapeError, DTypeError, ValueRangeError: not n finite weights, negative ones, or all of them zero.
+    """
+    if sample_weight is None:
+        return None
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise DTypeError(f"sample_weight cannot be read as numbers: {error}.") from error
+    if weights.ndim == 0:
+        weights = np.full(n, float(weights))
+    if weights.shape != (n,):
+        raise ShapeError(
+            f"sample_weight.shape == {weights.shape}, expected {(n,)}!", "Give one weight a sequence."
+        )
+    require_finite(weights, "sample_weight", ("sequence",))
+    if (weights < 0).any():
+        raise ValueRangeError(f"sample_weight of sequence {int(np.argmax(weights < 0))} is negative.")
+    if not weights.any():
+        raise ValueRangeError("sample_weight is zero for every sequence, so there is nothing to learn from.")
+    return weights
+
+
+def as_found(rows: Array, sequences: Sequences, per_step: bool) -> Array | list[Array]:
+    """Per-step results in the form X came in; per-sequence results as they are.
+
+    A 2-d or 3-d array of whole sequences gives (n, T, ...), a frame one row a row of the frame, anything else
+    one array a sequence.
+    """
+    if not per_step:
+        return rows
+    if sequences.form == "frame" and sequences.rows is not None:
+        out = np.empty_like(rows)
+        out[sequences.rows] = rows
+        return out
+    lengths = sequences.lengths
+    if sequences.form == "array" and (lengths == lengths[0]).all():
+        return rows.reshape(len(sequences), int(lengths[0]), *rows.shape[1:])
+    return np.split(rows, np.cumsum(lengths)[:-1])
+
+
+def unpack(packed: Array, ragged: Ragged) -> Array:
+    """Packed rows (N, ...) as rows sequence after sequence, in the user's order."""
+    sequence, step = ragged.row_sequence.cpu().numpy(), ragged.row_step.cpu().numpy()
+    return packed[np.lexsort((step, sequence))]
