@@ -1,0 +1,146 @@
+"""The interface of a learning rule: how the loss of a batch becomes gradients.
+
+A rule is a frozen value; what it remembers between calls is a value too. `BPTT` is in `bptt.py`; a rule
+that learns while the sequence runs gives several chunks for a batch, and the trainer updates after each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple, Protocol, final, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from saiki.core.errors import ShapeError
+from saiki.core.ragged import Ragged
+from saiki.learning.sources import Batch
+from saiki.losses import RowLoss, observed_share
+
+
+@final
+@dataclass(frozen=True)
+class RuleState:
+    """What a rule carries from one chunk to the next: tensors by name, first axis the sequences of a batch.
+
+    Args:
+        tensors: carried states, influences; none for BPTT.
+    """
+
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """The state as flat tensors, copied, for a checkpoint."""
+        return {name: value.detach().clone() for name, value in self.tensors.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> RuleState:
+        """The state that `to_tensors` gave."""
+        return cls({name: value.detach().clone() for name, value in tensors.items()})
+
+    def reset(self, rows: Tensor) -> RuleState:
+        """The state with some sequences back at zero.
+
+        Args:
+            rows: (B,) bool, or indices of sequences.
+        """
+        fresh = self.to_tensors()
+        for value in fresh.values():
+            value[rows] = 0
+        return RuleState(fresh)
+
+
+@runtime_checkable
+class LearningRule(Protocol):
+    """How a network's gradient is found; the trainer takes any."""
+
+    type: ClassVar[str]
+
+    def start(self, network: torch.nn.Module, batch_size: int) -> RuleState:
+        """What is remembered when `batch_size` new sequences begin."""
+        ...
+
+    def chunks(self, batch: Batch) -> Iterable[Batch]:
+        """The batch in the pieces after each of which the weights are updated, in the order of time."""
+        ...
+
+    def updates(self, steps: int) -> int:
+        """How many chunks a batch has whose longest sequence has `steps` steps."""
+        ...
+
+    def gradient(
+        self, network: torch.nn.Module, loss: RowLoss, batch: Batch, state: RuleState
+    ) -> tuple[Tensor, dict[str, Tensor], RuleState]:
+        """Loss and gradient of one chunk.
+
+        The gradient is that of the objective Σ w m ℓ / Σ w m over the chunk's rows: ℓ the row's loss, m the
+        observed share of its targets, w its sequence's weight.
+
+        Args:
+            network: takes `batch.inputs`; parameters that require no gradient are skipped.
+            loss: one value a row.
+            batch: the chunk.
+            state: from `start` or from the chunk before.
+        Returns:
+            (B,) the mean loss of each sequence over its observed rows, detached; 0 where nothing was
+            observed. Gradients by parameter name; a parameter that the loss does not reach is absent.
+            `.grad` stays untouched. The state for the next chunk.
+        """
+        ...
+
+
+class Objective(NamedTuple):
+    """The parts of Σ w m ℓ / Σ w m for one batch."""
+
+    value: Tensor  # () differentiable
+    losses: Tensor  # (B,) mean loss of each sequence over what was observed; 0 where nothing was; detached
+    weights: Tensor  # (B,) Σ w m over each sequence's rows: value = Σ weights losses / Σ weights
+
+
+def objective(loss: RowLoss, outputs: Tensor | Ragged, batch: Batch) -> Objective:
+    """The objective of a batch, and the share of each sequence in it.
+
+    Args:
+        loss: one value a row.
+        outputs: what the network gave: (B, …), or a `Ragged` for a target a step.
+        batch: targets, mask and weights.
+    Raises:
+        ShapeError: the network answers once a sequence where targets are one a step, or the other way round.
+    """
+    if isinstance(outputs, Ragged) != batch.per_step:
+        came = "at every step" if isinstance(outputs, Ragged) else "once a sequence"
+        wanted = "one row a step" if batch.per_step else "one row a sequence"
+        raise ShapeError(
+            f"the network answers {came}, but the targets have {wanted}.",
+            "Add or leave out Last, Mean, Max or AttentionPool before the head.",
+        )
+    rows = outputs.data if isinstance(outputs, Ragged) else outputs
+    value = loss(rows, batch.targets, batch.mask)  # (N,) or (B,)
+    weight = observed_share(batch.mask, len(value), value)
+    if isinstance(outputs, Ragged):
+        if batch.weights is not None:
+            weight = weight * batch.weights.to(value)[outputs.row_sequence]
+        weights = outputs.sequence_sum(weight)
+        sums = outputs.sequence_sum((weight * value).detach())
+    else:
+        if batch.weights is not None:
+            weight = weight * batch.weights.to(value)
+        weights, sums = weight, (weight * value).detach()
+    total = weight.sum()
+    # a batch in which nothing was observed has objective 0 and gradient 0
+    return Objective(
+        (weight * value).sum() / torch.where(total > 0, total, torch.ones_like(total)),
+        torch.where(weights > 0, sums / torch.where(weights > 0, weights, 1), 0),
+        weights,
+    )
+
+
+def sequence_weights(batch: Batch) -> Tensor:
+    """(B,) float64: the share Σ w m of each sequence in the objective, without running the network."""
+    rows = batch.targets.shape[0]
+    weight = observed_share(
+        batch.mask, rows, torch.empty(0, dtype=torch.float64, device=batch.targets.device)
+    )
+    weight = batch.inputs.sequence_sum(weight) if batch.per_step else weight
+    return weight if batch.weights is None else weight * batch.weights.to(weight)
