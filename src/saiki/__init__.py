@@ -8,13 +8,58 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from saiki import cells, core, data, engine, insight, learning, losses, metrics, models, nn
+    from saiki.core.errors import SaikiError, SaikiWarning
+    from saiki.core.ragged import Ragged
+    from saiki.learning import Training
+    from saiki.models.classifier import SequenceClassifier
+    from saiki.models.files import load
+    from saiki.models.forecaster import Forecaster
+    from saiki.models.regressor import SequenceRegressor
+    from saiki.models.sizing import suggest_size
+    from saiki.nn import Stack
+
 __version__ = "0.1.0"
 
 # public name -> the module that defines it
-_HOME: dict[str, str] = {}
+_HOME: dict[str, str] = {
+    "Forecaster": "saiki.models.forecaster",
+    "Ragged": "saiki.core.ragged",
+    "SaikiError": "saiki.core.errors",
+    "SaikiWarning": "saiki.core.errors",
+    "SequenceClassifier": "saiki.models.classifier",
+    "SequenceRegressor": "saiki.models.regressor",
+    "Stack": "saiki.nn",
+    "Training": "saiki.learning",
+    "load": "saiki.models.files",
+    "suggest_size": "saiki.models.sizing",
+}
 _ROOMS = ("core", "cells", "engine", "nn", "losses", "metrics", "data", "learning", "insight", "models")
 
-__all__ = ["__version__", *_ROOMS, *_HOME]  # noqa: PLE0604
+__all__ = [
+    "Forecaster",
+    "Ragged",
+    "SaikiError",
+    "SaikiWarning",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "Stack",
+    "Training",
+    "__version__",
+    "cells",
+    "core",
+    "data",
+    "engine",
+    "insight",
+    "learning",
+    "load",
+    "losses",
+    "metrics",
+    "models",
+    "nn",
+    "suggest_size",
+]
 
 
 def __getattr__(name: str) -> object:

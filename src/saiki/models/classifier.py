@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from saiki.losses import RowLoss, get_loss
 from saiki.models.base import Array, CommonOptions, Layer, RandomState
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_input import Layout, Targets, as_found, read_targets
+
+if TYPE_CHECKING:
+    from saiki.insight import Metric, Picture
 
 LOSSES = ("auto", "cross_entropy")
 
@@ -292,6 +295,35 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         matrix = np.zeros((self.outputs_, self.outputs_), dtype=np.int64)
         np.add.at(matrix, (truth, outputs.argmax(axis=1)), 1)
         return {"confusion": matrix.tolist(), "labels": [str(c) for c in self.classes_]}
+
+    def _figures_shown(self) -> list[tuple[str, Metric]]:
+        from saiki.insight import Metric
+
+        return [
+            ("accuracy", Metric(name="accuracy", lower_is_better=False, percent=True)),
+            ("f1", Metric(name="mean F1 of the classes", lower_is_better=False)),
+            ("log_loss", Metric(name="log loss", unit="nats")),
+        ]
+
+    def _pictures(self) -> list[Picture]:
+        from saiki.insight import figures as draw
+        from saiki.insight import picture
+
+        if "confusion" not in self.details_:
+            return []
+        matrix, labels = np.array(self.details_["confusion"]), self.details_["labels"]
+        what = "steps" if self.per_step_ else "sequences"
+        return [
+            picture(
+                "Confusion matrix",
+                f"Validation {what}: rows are the true classes, columns what the model said.",
+                lambda width: draw.confusion(matrix, labels, width=width),
+                width=620,
+            )
+        ]
+
+    def _loss_shown(self) -> str:
+        return "cross-entropy, nats" if isinstance(self.loss, str) else "loss"
 
     # ---- predict -------------------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@
           report.html           the same, to look at
           checkpoints/          of a run that was given this folder; each holds the options too
 
-A user's own loss is stored as a name with JSON options, a layer of the user's own as its type and fields; both
-are resolved only from `load(folder, extra={"name": object})`. Sizes are compared with the tensors that are there
-before the network is made, so a config that claims a giant costs nothing.
+A user's own loss is stored as a name with JSON options, a layer of the user's own as its type and fields;
+both are resolved only from `load(folder, extra={"name": object})`. Sizes are compared with the tensors that are
+there before the network is made, so a config that claims a giant costs nothing.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from saiki.losses import RowLoss, get_loss
 from saiki.models.base import Array, CommonOptions, Layer, RandomState
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions, restore_scaler
 from saiki.models.sequence_input import Layout, Targets, as_found, read_targets
+
+if TYPE_CHECKING:
+    from saiki.insight import Metric, Picture
 
 LOSSES = ("auto", "squared", "absolute", "huber", "gaussian")
 
@@ -214,6 +217,40 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         truth, found = _table(validation.targets.values), self._means(outputs)
         step = max(1, len(truth) // 500)  # enough points for a picture
         return {"truth": truth[::step].tolist(), "predicted": found[::step].tolist()}
+
+    def _figures_shown(self) -> list[tuple[str, Metric]]:
+        from saiki.insight import Metric
+
+        return [
+            ("rmse", Metric(name="root mean squared error")),
+            ("mae", Metric(name="mean absolute error")),
+            ("r2", Metric(name="R²", lower_is_better=False)),
+        ]
+
+    def _pictures(self) -> list[Picture]:
+        from saiki.insight import figures as draw
+        from saiki.insight import picture
+
+        if "truth" not in self.details_:
+            return []
+        truth, found = (np.array(self.details_[name]) for name in ("truth", "predicted"))
+        panels = {}
+        for k in range(min(truth.shape[1], 6)):
+            order = np.argsort(truth[:, k], kind="stable")
+            title = "y" if truth.shape[1] == 1 else f"output {k}"
+            panels[title] = {"truth": truth[order, k], "predicted": found[order, k]}
+        what = "steps" if self.per_step_ else "sequences"
+        return [
+            picture(
+                "Predicted beside true",
+                f"Validation {what} from the smallest true value to the largest, at most 500 of them.",
+                lambda width: draw.traces(panels, x_label=f"{what}, in order of the true value", width=width),
+            )
+        ]
+
+    def _loss_shown(self) -> str:
+        name = "squared" if self.loss == "auto" else self.loss
+        return f"{name} loss, scaled targets" if isinstance(name, str) else "loss"
 
     # ---- predict -------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from saiki.models.sequence_input import (
     read_weights,
 )
 from saiki.nn import EmbeddingConfig, LastConfig
+
+if TYPE_CHECKING:
+    from saiki.insight import Metric, Picture
 
 Scaling = Literal["standard", "minmax"]
 SCALINGS = ("standard", "minmax", None)
@@ -116,6 +119,18 @@ class SequenceEstimator(Estimator):
 
     def _details(self, outputs: Array, validation: Part) -> dict[str, Any]:
         """More about the validation part for the report, as JSON."""
+        raise NotImplementedError
+
+    def _figures_shown(self) -> list[tuple[str, Metric]]:
+        """The figures of the report's comparison, the one that decides first."""
+        raise NotImplementedError
+
+    def _pictures(self) -> list[Picture]:
+        """The report's own pictures."""
+        raise NotImplementedError
+
+    def _loss_shown(self) -> str:
+        """What the training loss is called."""
         raise NotImplementedError
 
     # ---- fit -----------------------------------------------------------------------------------------------
@@ -285,14 +300,59 @@ class SequenceEstimator(Estimator):
 
     def _judge(self, train: Part, validation: Part | None) -> None:
         """Our figures, and the simple models', on the validation part."""
-        self.metrics_, self.baselines_, self.details_ = {}, [], {}
+        self.metrics_, self.baselines_ = {}, []
+        parts = {"training": train, "validation": validation}
+        self.details_ = {
+            "splits": [
+                {"name": name, "sequences": len(part), "steps": int(part.lengths.sum())}
+                for name, part in parts.items()
+                if part is not None
+            ]
+        }
         if validation is None or len(validation) == 0:
             return
         outputs = self._run(validation.arrays)
         self.metrics_ = self._measure(outputs, validation.targets)
-        self.details_ = self._details(outputs, validation)
+        self.details_.update(self._details(outputs, validation))
         if self.baselines and not inside_search():
             self.baselines_ = self._baselines(train, validation)
+
+    # ---- report ------------------------------------------------------------------------------------------
+
+    def report(self) -> str | None:
+        """The report as one self-contained HTML page."""
+        from saiki.insight import Fact, Split
+        from saiki.models.reporting import compare, page
+
+        self._require_fitted()
+        splits = self.details_.get("splits", [])
+        held = next((s["sequences"] for s in splits if s["name"] == "validation"), 0)
+        return page(
+            self,
+            title="Sequence classifier" if self._labels else "Sequence regressor",
+            summary=f"One {'label' if self._labels else 'row of numbers'} a "
+            f"{'step' if self.per_step_ else 'sequence'}, from sequences of {self.n_features_in_} "
+            f"features a step.",
+            comparison=compare(
+                self._figures_shown(),
+                self.metrics_,
+                self.baselines_,
+                name=f"this {self.cell} network" if self.network is None else "this network",
+                measured_on=f"{held} validation sequences, chosen by the seed"
+                if not isinstance(self.validation, tuple)
+                else f"{held} validation sequences, given by the user",
+            ),
+            pictures=self._pictures(),
+            data=[
+                Fact(name="features a step", value=float(self.n_features_in_)),
+                *(
+                    Fact(name=f"steps in the {s['name']} part", value=float(s["steps"]), unit="steps")
+                    for s in splits
+                ),
+            ],
+            splits=[Split(name=s["name"], count=s["sequences"], unit="sequences") for s in splits],
+            loss=self._loss_shown(),
+        )
 
     # ---- predict -------------------------------------------------------------------------------------------
 

@@ -1,0 +1,122 @@
+"""From a fitted estimator to the report's page: the parts every task has."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from saiki.insight import (
+    Comparison,
+    Fact,
+    HorizonErrors,
+    Metric,
+    NetworkRow,
+    Picture,
+    ReportData,
+    Score,
+    Split,
+)
+from saiki.insight import report as write_page
+from saiki.learning import Training
+
+if TYPE_CHECKING:
+    from saiki.models.base import Estimator
+    from saiki.nn import Stack
+
+
+def page(
+    estimator: Estimator,
+    *,
+    title: str,
+    summary: str = "",
+    comparison: Comparison | None = None,
+    horizon: HorizonErrors | None = None,
+    pictures: Sequence[Picture] = (),
+    data: Sequence[Fact] = (),
+    splits: Sequence[Split] = (),
+    loss: str = "loss",
+    notes: Sequence[str] = (),
+) -> str:
+    """The report of a fitted estimator as one HTML page: what the task gives, and what all tasks have.
+
+    Args:
+        estimator: fitted.
+        title: of the page.
+        summary: one sentence for under the title.
+        comparison: the model beside the simple models.
+        horizon: the error at each step ahead.
+        pictures: the task's own.
+        data: facts about the data.
+        splits: which part served for what.
+        loss: what the training loss is, with its unit.
+        notes: sentences for the reader.
+    """
+    training = estimator.training if estimator.training is not None else Training()
+    now = datetime.datetime.now().astimezone()
+    return write_page(
+        ReportData(
+            title=title,
+            task=estimator.task,
+            record=estimator.record_,
+            summary=summary,
+            comparison=comparison,
+            horizon=horizon,
+            pictures=tuple(pictures),
+            data=tuple(data),
+            splits=tuple(splits),
+            network=network_rows(estimator.network_),
+            options={name: value for name, value in estimator._options().items() if value is not None},
+            loss=loss,
+            clip_norm=training.clip_norm,
+            notes=tuple(notes),
+            created=now.strftime("%Y-%m-%d %H:%M %Z"),
+        )
+    )
+
+
+def network_rows(network: Stack) -> tuple[NetworkRow, ...]:
+    """The network table's lines."""
+    frozen = {
+        name: sum(p.numel() for p in layer.parameters() if not p.requires_grad)
+        for name, layer in network.layers.items()
+    }
+    return tuple(
+        NetworkRow(
+            layer=f"{row.name} ({row.kind})" if row.kind else row.name,
+            shape=row.shape_text,
+            parameters=row.parameters,
+            trainable=row.parameters - frozen.get(row.name, 0),
+        )
+        for row in network.summary().rows
+    )
+
+
+def compare(
+    metrics: Sequence[tuple[str, Metric]],
+    ours: Mapping[str, float],
+    baselines: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    measured_on: str,
+) -> Comparison | None:
+    """The model beside the simple models; None where nothing was measured.
+
+    Args:
+        metrics: (key of the figure, what it is), the one that decides first.
+        ours: the model's figures.
+        baselines: rows with a name and figures.
+        name: the model's.
+        measured_on: the data in words.
+    """
+    if not ours:
+        return None
+    keys = [key for key, _ in metrics]
+    scores = [Score(name=name, values=tuple(_value(ours.get(key)) for key in keys), ours=True)]
+    for row in baselines:
+        scores.append(Score(name=row["name"], values=tuple(_value(row.get(key)) for key in keys)))
+    return Comparison(metrics=tuple(m for _, m in metrics), scores=tuple(scores), measured_on=measured_on)
+
+
+def _value(figure: object) -> float:
+    return float(figure) if isinstance(figure, (int, float)) else float("nan")
