@@ -315,6 +315,8 @@ def _numeric_array(value: object, name: str, hint: str) -> np.ndarray[Any, Any]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         tensor: Any = require_tensor(value, name, floating=False)
+        if tensor.is_meta:
+            raise ValueRangeError(f"{name} is on the meta device, where a tensor has no values.", hint)
         if tensor.dtype == torch.bfloat16:
             tensor = tensor.float()
         array = tensor.detach().cpu().numpy()

@@ -710,7 +710,10 @@ class Ragged:
             ShapeError, DTypeError: not a vector of whole numbers.
             LengthError: an index is outside.
         """
-        chosen = as_tensor(indices, "indices").detach().cpu()
+        chosen = as_tensor(indices, "indices").detach()
+        if chosen.is_meta:
+            raise ValueRangeError("indices is on the meta device, where a tensor has no values.")
+        chosen = chosen.cpu()
         if chosen.ndim != 1:
             raise ShapeError(f"indices is {tuple(chosen.shape)} but must be a vector.")
         if chosen.numel() and (chosen.dtype == torch.bool or chosen.is_floating_point()):
