@@ -216,7 +216,7 @@ class Segment(Layer):
         place = torch.empty_like(ragged.order)
         place[ragged.order] = torch.arange(ragged.B)
         rows = starts[step.clamp(min=0)] + place[sequence]
-        cut = ragged.data.index_select(0, rows.to(ragged.device)).reshape(-1, L * F)
+        cut = ragged.data.index_select(0, rows.to(ragged.device)).reshape(int(pieces.sum()), L * F)
         return Ragged.from_list(list(cut.split(pieces.tolist())))
 
     def width(self, input_size: int) -> int:
