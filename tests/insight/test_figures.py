@@ -50,6 +50,7 @@ PICTURES = {
     ),
     "confusion": lambda: figures.confusion([[5, 1], [0, 7]], ["yes", "no"]),
     "confusion_large": lambda: figures.confusion(np.eye(60), [f"class {k}" for k in range(60)]),
+    "agreement": lambda: figures.agreement([1.0, 2.0, np.nan], [1.1, 1.8, 3.0], name="level", unit="cm"),
     "attention_bars": lambda: figures.attention_over_steps([0.2, 0.5, 0.3], steps=["a", "b", "c"]),
     "attention_strips": lambda: figures.attention_over_steps(np.full((3, 4), 0.25), lengths=[4, 0, 2]),
     "traces": lambda: figures.traces(
@@ -172,6 +173,8 @@ def test_one_epoch_one_step_one_class_are_drawn(n):
         (lambda: figures.forecast_fan([], {0.5: []}), ShapeError, "times must be"),
         (lambda: figures.confusion([[1, 2]], ["a"]), ShapeError, r"must be \(1, 1\)"),
         (lambda: figures.confusion([[-1]], ["a"]), ValueRangeError, "not negative"),
+        (lambda: figures.agreement([1.0], [1.0, 2.0]), ShapeError, "both must be"),
+        (lambda: figures.agreement([np.nan], [1.0]), ValueRangeError, "no pair"),
         (lambda: figures.attention_over_steps(np.ones((1, 2, 3))), ShapeError, r"\(T,\) or \(n, T\)"),
         (lambda: figures.attention_over_steps([np.nan]), ValueRangeError, "finite"),
         (lambda: figures.attention_over_steps([[1.0]], lengths=[2]), ShapeError, "lengths"),

@@ -70,7 +70,14 @@ def full(**changes):
         "data": (Fact(name="rows", value=2284, unit="weeks"),),
         "splits": (Split(name="training", count=1715, unit="weeks", span="1958-1991", missing=59),),
         "network": (NetworkRow(layer="LSTM 64", shape="104 × 64", parameters=16_896, trainable=16_000),),
-        "options": {"cell": "lstm", "quantiles": (0.1, 0.9), "validation": None, "bidirectional": False},
+        "options": {
+            "network": [{"type": "lstm", "hidden_size": 9}, {"type": "last"}],
+            "training": {"optimizer": {"type": "adam", "eps": 1e-8}, "l1": 0.0},
+            "cell": "lstm",
+            "quantiles": (0.1, 0.9),
+            "validation": None,
+            "bidirectional": False,
+        },
         "clip_norm": 1.0,
         "notes": ("another note",),
         "created": "2026-11-21",
@@ -123,7 +130,8 @@ def test_the_page_holds_everything_and_asks_for_nothing():
         "223,927", "1:11", "2,284 weeks", "1,715 weeks", "16,896", "16,000", "non-trainable", "896",
         "Learning curves", "Gradient norm", "clipped to it", "Error by horizon", "Confusion matrix",
         "a note of the fit", "another note",
-        "seed", "torch", "2.13.0", "x86_64", "0.1, 0.9", "none", "no", "Stopped: max_epochs.",
+        "seed", "torch", "2.13.0", "x86_64", "0.1, 0.9", "none", "no",
+        "type lstm, hidden_size 9; type last", "optimizer type adam, eps 1e-08, l1 0", "Stopped: max_epochs.",
     ):  # fmt: skip
         assert text in reader.words, text
     assert not reader.tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}

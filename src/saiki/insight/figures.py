@@ -397,6 +397,63 @@ def confusion(matrix: ArrayLike, labels: Sequence[object], *, width: int = 560) 
     return _render(figure, f"Confusion matrix of {K} classes")
 
 
+def agreement(
+    truth: ArrayLike, predicted: ArrayLike, *, name: str = "", unit: str = "", width: int = 560
+) -> str:
+    """Predicted values against true ones, a dot each; on the diagonal they agree.
+
+    Args:
+        truth: (n,) true values; a pair with NaN is left out.
+        predicted: (n,) what the model said, in the same unit.
+        name: of the quantity.
+        unit: of the values.
+        width: of the picture, pixels; it is two thirds as high.
+    Returns:
+        One `<svg>` element. Both axes have the same limits.
+    Raises:
+        ShapeError: the two are not of one length (n,).
+        ValueRangeError: no pair is finite.
+    """
+    true, said = np.asarray(truth, dtype=float), np.asarray(predicted, dtype=float)
+    if true.ndim != 1 or true.shape != said.shape:
+        raise ShapeError(
+            f"agreement: truth is {true.shape} and predicted {said.shape}, but both must be (n,)"
+        )
+    known = np.isfinite(true) & np.isfinite(said)
+    if not known.any():
+        raise ValueRangeError("agreement: no pair of a true and a predicted value is finite")
+    true, said = true[known], said[known]
+    height = round(width * 2 / 3)
+    figure, ax = _canvas(width, height)
+    _scale_y(ax, [true, said], linear=True)
+    low, high = ax.get_ylim()
+    ax.set_xlim(low, high)
+    ax.plot([low, high], [low, high], color=_hex("muted"), linewidth=1.0, linestyle=_DASHES[1])
+    alpha = 0.85 if len(true) <= 60 else 0.45
+    ax.plot(
+        true,
+        said,
+        linestyle="none",
+        marker="o",
+        markersize=5,
+        markeredgewidth=0,
+        color=_hex("model"),
+        alpha=alpha,
+    )
+    _time_ticks(ax, true, width)
+    what = f" {name}" if name else ""
+    _finish_axes(
+        figure,
+        ax,
+        width,
+        height,
+        x_label=_with_unit(f"true{what}", unit),
+        y_label=_with_unit(f"predicted{what}", unit),
+        labels=[],
+    )
+    return _render(figure, f"{len(true)} predicted values against the true ones")
+
+
 def attention_over_steps(
     weights: ArrayLike,
     *,
@@ -708,7 +765,7 @@ def _time_ticks(ax: Axes, when: NDArray[Any], width: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
     low, high = ax.get_xlim()
-    ticks = [t for t in MaxNLocator(count).tick_values(low, high) if low <= t <= high]
+    ticks = [t for t in MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= t <= high]
     ax.set_xticks(ticks, _written(ticks))
 
 

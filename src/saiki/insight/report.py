@@ -539,6 +539,10 @@ def _plain(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    if isinstance(value, Sequence) and value and all(isinstance(inner, Mapping) for inner in value):
+        return "; ".join(_plain(inner) for inner in value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(_plain(v) for v in value)
     return str(value)
