@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from saiki.data.builtin import DATASETS, load
+from saiki.data.categories import Categories, fit_categories
+from saiki.data.datasets import Dataset
 from saiki.data.missing import (
     MISSING_OPTIONS,
     affected,
@@ -12,13 +15,17 @@ from saiki.data.missing import (
     require_missing_option,
 )
 from saiki.data.scaling import Scaler, WindowScaling, window_level
+from saiki.data.sequences import load_npz, sequences_from_table, steps_first
 from saiki.data.splits import TimeSplit, split_in_time, split_sequences
 from saiki.data.table import Gap, InputForm, Series, Table, like_form, read_table, show_time, write_csv
 from saiki.data.times import Frequency, TimeStyle, infer_frequency, parse_times
 from saiki.data.windows import Windows
 
 __all__ = [
+    "DATASETS",
     "MISSING_OPTIONS",
+    "Categories",
+    "Dataset",
     "Frequency",
     "Gap",
     "InputForm",
@@ -31,17 +38,22 @@ __all__ = [
     "Windows",
     "affected",
     "check_complete",
+    "fit_categories",
     "infer_frequency",
     "interpolate",
     "interpolate_series",
     "like_form",
+    "load",
+    "load_npz",
     "mask",
     "parse_times",
     "read_table",
     "require_missing_option",
+    "sequences_from_table",
     "show_time",
     "split_in_time",
     "split_sequences",
+    "steps_first",
     "window_level",
     "write_csv",
 ]
