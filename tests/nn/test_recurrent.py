@@ -400,6 +400,7 @@ def test_calls_are_checked_at_the_door(call, error, text):
         (lambda: GRU(3, 5, reset="befor"), OptionError, "did you mean 'before'"),
         (lambda: RNN(3, 5, nonlinearity="tan"), OptionError, "did you mean 'tanh'"),
         (lambda: RNN(3, 5, nonlinearity="relu", activation="tanh"), OptionError, "are one option"),
+        (lambda: LSTM(3, 5, engine="torch_fuse"), OptionError, "did you mean 'torch_fused'"),
         (lambda: Recurrent("lstm"), DTypeError, "must be a cell"),
     ],
 )

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from saiki.core.errors import DTypeError, OptionError, SchemaError, ShapeError
 from saiki.core.ragged import Ragged
+from saiki.engine.dispatch import ENGINES
 from saiki.nn import (
     LAYERS,
     LSTM,
@@ -416,3 +417,9 @@ def test_a_layer_of_ones_own_reads_from_a_mapping():
     with pytest.raises(SchemaError, match="unknown layer type 'mine'"):
         layer_from_mapping(table)
     assert layer_from_mapping(table, extra={"mine": MeanConfig}) == MeanConfig()
+
+
+def test_configs_know_every_engine():
+    """The names that a file may hold are those that there are."""
+    for engine in ("auto", *ENGINES):
+        assert Stack.build([LSTMConfig(hidden_size=2, engine=engine)], 2).layers["lstm"].engine == engine

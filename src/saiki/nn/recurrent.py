@@ -33,9 +33,11 @@ from saiki import cells
 from saiki.cells import Cell, from_torch, to_torch, torch_difference
 from saiki.core.checks import require_bool, require_int, require_probability, require_tensor
 from saiki.core.errors import DTypeError, OptionError, SaikiError, SaikiWarning, ShapeError
+from saiki.core.names import choose
 from saiki.core.ragged import Ragged
 from saiki.core.random import generator as make_generator
 from saiki.engine import Direction, run
+from saiki.engine.dispatch import ENGINES
 from saiki.nn.flow import dropout_mask, kind, require_dtype, require_like
 
 Squashing = str | Callable[[Tensor], Tensor]
@@ -44,6 +46,7 @@ Sequences = TypeVar("Sequences", Tensor, PackedSequence, Ragged)
 
 MAX_SIZE = 65_536  # units of a recurrent layer; a size from a file is checked before anything is allocated
 MAX_LAYERS = 1_024
+_ENGINES = {name: name for name in ("auto", *ENGINES)}
 
 
 class _Batch(NamedTuple):
@@ -93,7 +96,7 @@ class RecurrentLayer(torch.nn.Module, abc.ABC):
         self.bidirectional = require_bool(bidirectional, "bidirectional")
         self.return_states = require_bool(return_states, "return_states")
         self.learn_initial_state = require_bool(learn_initial_state, "learn_initial_state")
-        self.engine = engine
+        self.engine = engine if engine is None else choose(engine, _ENGINES, "engine")
         if self.dropout > 0.0 and self.num_layers == 1:
             warnings.warn(
                 f"dropout={self.dropout} acts between layers and num_layers=1 has nothing between; "
