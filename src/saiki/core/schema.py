@@ -310,16 +310,15 @@ def _short_int(text: str) -> int:
 
 def _check_depth(value: object, where: str) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        inner: list[object] = []
-        for part in level:
-            if isinstance(part, dict):
-                inner.extend(part.values())
-            elif isinstance(part, list):
-                inner.extend(part)
-        if not inner:
+    for depth in range(MAX_DEPTH + 1):
+        containers = [part for part in level if isinstance(part, dict | list)]
+        if not containers:
             return
-        level = inner
+        if depth == MAX_DEPTH:
+            break
+        level = [
+            inner for part in containers for inner in (part.values() if isinstance(part, dict) else part)
+        ]
     raise SchemaError(f"{where} is nested deeper than {MAX_DEPTH}.")
 
 
