@@ -44,8 +44,8 @@ def co2() -> Dataset:
         name="co2",
         description="Atmospheric CO2 at Mauna Loa, Hawaii, weekly averages in ppm, 29 March 1958 to "
         "29 December 2001; 59 of 2,284 weeks have no value",
-        source="C. D. Keeling and T. P. Whorf, Scripps Institution of Oceanography, 2004; the figures are those "
-        "of the statsmodels package (statsmodels.datasets.co2)",
+        source="C. D. Keeling and T. P. Whorf, Scripps Institution of Oceanography, 2004; the figures are "
+        "those of the statsmodels package (statsmodels.datasets.co2)",
         licence="public domain",
         task="forecast",
         table=table,

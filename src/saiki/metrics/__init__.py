@@ -1,1 +1,41 @@
-"""Figures of merit for forecasts, classes and text."""
+"""Figures of merit for forecasts, classes and text.
+
+Every metric takes (targets, what was said about them), leaves missing targets out, checks shapes, and gives
+a `Score`: a float with the `count` of targets behind it. scikit-learn computes those it has.
+"""
+
+from saiki.metrics.classes import Confusion, accuracy, confusion, f1, log_loss
+from saiki.metrics.forecasts import (
+    coverage,
+    crps_quantiles,
+    interval_width,
+    mae,
+    mase,
+    mse,
+    quantile_loss,
+    r2,
+    rmse,
+    seasonal_scale,
+    smape,
+)
+from saiki.metrics.score import Score
+
+__all__ = [
+    "Confusion",
+    "Score",
+    "accuracy",
+    "confusion",
+    "coverage",
+    "crps_quantiles",
+    "f1",
+    "interval_width",
+    "log_loss",
+    "mae",
+    "mase",
+    "mse",
+    "quantile_loss",
+    "r2",
+    "rmse",
+    "seasonal_scale",
+    "smape",
+]
