@@ -8,6 +8,7 @@ the style sheet and the pictures are inside, and no request leaves the reader's 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -356,6 +357,7 @@ def report(data: ReportData) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["count"] = _count
+    environment.filters["tied"] = _tied
     record = data.record
     page = environment.from_string(source).render(
         d=data,
@@ -512,6 +514,11 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def _tied(text: str) -> str:
+    """The text with each number tied to the unit behind it, so that no line ends between the two."""
+    return re.sub(r"(?<=\d) (?=%|[^\W\d_]{1,4}\b)", "\u00a0", text)
+
+
 def _duration(seconds: float) -> tuple[str, str]:
     """(number, unit): 8.4 s, 1:11 min, 2:05 h."""
     if seconds < 59.95:
@@ -549,9 +556,10 @@ def _plain(value: object) -> str:
 
 
 def _decimals(comparison: Comparison, column: int) -> int:
-    """As many decimals as show three digits of the smallest value of the column."""
+    """As many decimals as show three digits of ours and of the best value of the column."""
     scale = 100.0 if comparison.metrics[column].percent else 1.0
-    sizes = [scale * abs(s.values[column]) for s in comparison.scores if math.isfinite(s.values[column])]
+    shown = [score for score in (comparison.ours, comparison.best(column)) if score is not None]
+    sizes = [scale * abs(s.values[column]) for s in shown if math.isfinite(s.values[column])]
     smallest = min((s for s in sizes if s > 0), default=1.0)
     if comparison.metrics[column].percent:
         return 1
