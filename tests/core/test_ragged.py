@@ -140,6 +140,12 @@ def test_round_trip_of_a_dense_array(T, B, batch_first):
     ragged = Ragged.of(x, batch_first=batch_first)
     assert ragged.form == "dense" and ragged.lengths.tolist() == [T] * B
     assert torch.equal(ragged.restore(), x)
+    if T and B and not batch_first:  # nothing is moved: the rows are a view of the array that came
+        assert ragged.data.data_ptr() == x.data_ptr()
+    if T and B:
+        assert ragged.to_padded().data_ptr() == ragged.data.data_ptr()
+    longer = ragged.to_padded(steps=T + 2, padding=9.0)
+    assert torch.equal(longer[: ragged.T], ragged.to_padded()) and (longer[T:] == 9).all()
 
 
 @relaxed

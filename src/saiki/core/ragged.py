@@ -66,6 +66,13 @@ class _Layout:
         self.lengths = lengths
         self.order = order
         self.batch_sizes = batch_sizes
+        # all of one length, in the user's order: packed and padded are the same rows, and nothing is moved
+        self.uniform = bool(
+            lengths.numel() > 0
+            and batch_sizes.numel() > 0
+            and int(batch_sizes[-1]) == lengths.numel()
+            and torch.equal(order, torch.arange(order.numel()))
+        )
         self._cached: dict[tuple[str, torch.device], Tensor] = {}
 
     @classmethod
@@ -378,8 +385,10 @@ class Ragged:
             checked = require_lengths(lengths, T, B)
         form: Form = "dense" if lengths is None else "padded"
         layout = _Layout.of(checked)
-        rows = layout.on(tensor.device, "row_step") * B + layout.on(tensor.device, "row_sequence")
-        data = tensor.flatten(0, 1).index_select(0, rows)
+        data = tensor[: layout.batch_sizes.numel()].flatten(0, 1)
+        if not layout.uniform:
+            rows = layout.on(tensor.device, "row_step") * B + layout.on(tensor.device, "row_sequence")
+            data = data.index_select(0, rows)
         return cls(data, layout, _Origin(form, numpy=numpy, batch_first=batch_first, steps=T))
 
     @classmethod
@@ -587,9 +596,13 @@ class Ragged:
         T = self.T if steps is None else require_int(steps, "steps", low=0)
         if self.T > T:
             raise LengthError(f"steps is {T} but the longest sequence has {self.T}.")
-        full = torch.full((T * self.B, *self.feature_shape), padding, dtype=self.dtype, device=self.device)
-        rows = self.row_step * self.B + self.row_sequence
-        padded: Tensor = full.index_copy(0, rows, self._data).unflatten(0, (T, self.B))
+        data = self._data
+        if not (self._layout.uniform and self.T == T):
+            full = torch.full(
+                (T * self.B, *self.feature_shape), padding, dtype=self.dtype, device=self.device
+            )
+            data = full.index_copy(0, self.row_step * self.B + self.row_sequence, data)
+        padded: Tensor = data.unflatten(0, (T, self.B))
         return padded.transpose(0, 1) if batch_first else padded
 
     def to_packed(self) -> PackedSequence:
