@@ -172,3 +172,25 @@ def test_a_users_own_cell_gets_step_backward_from_autograd(draw):
     torch.testing.assert_close(ours.x, theirs.x, rtol=0, atol=1e-12)
     torch.testing.assert_close(ours.state.c, theirs.state.c, rtol=0, atol=1e-12)
     assert CELLS["lstm"] is LSTM
+
+
+@every_cell
+def test_jacobians_of_a_step_per_row(draw, cell):
+    """∂s_t/∂s_{t-1} a row, by reverse and by forward differentiation under vmap."""
+    params, state, x = draw(cell)
+
+    def row(state, x):
+        one = cell.state_type(*(s[None] for s in state))
+        return tuple(s[0] for s in cell.step(cell.params(params), one, x[None]))
+
+    back, ahead = (
+        torch.func.vmap(jacobian(row))(state, x) for jacobian in (torch.func.jacrev, torch.func.jacfwd)
+    )
+    for name, ours, theirs in zip(cell.states, back, ahead):
+        for of, one, other in zip(cell.states, ours, theirs):
+            assert one.shape == (
+                4,
+                cell.state_sizes[cell.states.index(name)],
+                cell.state_sizes[cell.states.index(of)],
+            )
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

@@ -20,6 +20,7 @@ from saiki.core.errors import (
     OptionError,
     SaikiError,
     ShapeError,
+    ValueRangeError,
 )
 
 FUSED = [
@@ -31,7 +32,7 @@ FUSED = [
     GRU(3, 5, bias=False),
 ]
 fused = pytest.mark.parametrize("cell", FUSED, ids=lambda c: c.label)
-SHAPES = [(4, 4, 3, 1, 1), (1,), (3,), (1, 1, 1), ()]
+SHAPES = [(4, 4, 3, 1, 1), (6, 6, 6, 5, 2, 2, 2, 1), (1,), (3,), (1, 1, 1), ()]
 
 
 @fused
@@ -64,6 +65,17 @@ def test_gradients_agree_with_the_reference(problem, same, cell):
         leaves = p.leaves()
         found[name] = dict(zip(leaves, torch.autograd.grad(loss, tuple(leaves.values()))))
     same(found["torch_fused"], found["reference"], 1e-10)
+
+
+@fused
+def test_second_derivatives_agree_with_the_reference(problem, same, cell):
+    p = problem(cell).with_grad()
+    found = {}
+    for name in ("torch_fused", "reference"):
+        loss = sum(run.output.square().sum() for run in p.run(name))
+        (first,) = torch.autograd.grad(loss, p.data, create_graph=True)
+        found[name] = {"data": torch.autograd.grad(first.square().sum(), p.data)[0]}
+    same(found["torch_fused"], found["reference"], 1e-9)
 
 
 @fused
@@ -210,11 +222,15 @@ def test_the_call_that_the_refusals_vary_is_right():
     ("changes", "error", "words"),
     [
         ({"cell": "lstm"}, OptionError, "must be a saiki.cells.Cell"),
-        ({"data": torch.zeros(5, 4)}, ShapeError, r"\(N, 3\) but is \(5, 4\)"),
+        ({"data": torch.zeros(5, 4)}, ShapeError, r"data is \(5, 4\) but must be \(N, I\) = \(any, 3\)"),
         ({"data": torch.zeros(15)}, ShapeError, r"is \(15,\)"),
-        ({"data": [[0.0] * 3] * 5}, ShapeError, "is list"),
-        ({"data": torch.zeros(5, 3, dtype=torch.int64)}, DTypeError, "must be floating"),
-        ({"data": torch.zeros(5, 3, dtype=torch.float64)}, DTypeError, "convert one of them"),
+        ({"data": [[0.0] * 3] * 5}, DTypeError, "data is list"),
+        ({"data": torch.zeros(5, 3, dtype=torch.int64)}, DTypeError, "must hold floating numbers"),
+        (
+            {"data": torch.zeros(5, 3, dtype=torch.float64)},
+            DTypeError,
+            "data holds torch.float64 but must hold torch.float32",
+        ),
         ({"batch_sizes": torch.tensor([2, 2])}, LengthError, "adds up to 4 rows but data has 5"),
         ({"batch_sizes": torch.tensor([2, 0, 3])}, LengthError, "at least 1 and never rise"),
         ({"batch_sizes": torch.tensor([2, 2, 1, 0])}, LengthError, "at least 1 and never rise"),
@@ -222,14 +238,23 @@ def test_the_call_that_the_refusals_vary_is_right():
         ({"batch_sizes": torch.tensor([2**62] * 4 + [5])}, LengthError, "adds up to"),
         ({"batch_sizes": torch.tensor([], dtype=torch.int64)}, LengthError, "no steps but data has 5"),
         ({"batch_sizes": torch.tensor([2.0, 2.0, 1.0])}, DTypeError, "int64"),
-        ({"batch_sizes": torch.tensor([[2, 2, 1]])}, ShapeError, r"must be a tensor \(T,\)"),
-        ({"batch_sizes": [2, 2, 1]}, ShapeError, "is list"),
+        ({"batch_sizes": torch.tensor([[2, 2, 1]])}, ShapeError, "batch_sizes is .* must have 1 axes"),
+        ({"batch_sizes": [2, 2, 1]}, DTypeError, "batch_sizes is list"),
         ({"states": [(torch.zeros(2, 5),)]}, ShapeError, r"\(h, c\) but 1 tensor"),
         ({"states": [(torch.zeros(2, 5), torch.zeros(3, 5))]}, ShapeError, r"state.c is \(3, 5\)"),
-        ({"states": [(torch.zeros(2, 5).double(), torch.zeros(2, 5))]}, DTypeError, "h is torch.float64"),
+        (
+            {"states": [(torch.zeros(2, 5).double(), torch.zeros(2, 5))]},
+            DTypeError,
+            "h holds torch.float64 but must hold torch.float32",
+        ),
         ({"states": []}, OptionError, "equally many"),
         ({"directions": ("backward",)}, OptionError, "'forward' and 'reverse'"),
-        ({"directions": "forward"}, OptionError, "one or more of"),
+        ({"directions": "forward"}, DTypeError, "directions is str but must be a list"),
+        ({"params": [[1, 2, 3]]}, DTypeError, "must be a mapping"),
+        ({"states": [None]}, ShapeError, "NoneType came"),
+        ({"states": [(None, None)]}, DTypeError, r"state\.h is NoneType"),
+        ({"data": torch.zeros(5, 3).to_sparse()}, DTypeError, "must be a plain dense one"),
+        ({"data": torch.zeros(5, 3, device="meta")}, ValueRangeError, "data is on meta but must be on cpu"),
         ({"params": [{}]}, OptionError, "missing weight_ih, weight_hh, bias"),
         (
             {
@@ -271,3 +296,53 @@ def test_no_batch_sizes_end_the_process(sizes, rows, live):
     else:
         with pytest.raises(SaikiError):
             call(**arguments)
+
+
+ODD = st.sampled_from(
+    [
+        None,
+        3,
+        "text",
+        [],
+        (),
+        {},
+        torch.tensor(1.0),
+        torch.zeros(0),
+        torch.zeros(5, 3, 1),
+        torch.zeros(2, 5),
+        torch.full((5, 3), torch.nan),
+        torch.zeros(5, 3).bool(),
+        torch.zeros(5, 3, dtype=torch.complex64),
+        torch.zeros(5, 3, dtype=torch.float16),
+        torch.zeros(3, 5).T,
+        torch.zeros(1, 3).expand(5, 3),
+        torch.tensor([2, 2, 1]),
+        torch.tensor([5]),
+        torch.tensor([2, 2, 1], dtype=torch.int32),
+        torch.zeros(5, 3).to_sparse(),
+        torch.zeros(5, 3, device="meta"),
+        torch.nested.nested_tensor([torch.zeros(2, 3), torch.zeros(3, 3)], layout=torch.jagged),
+        [(torch.zeros(2, 5), torch.zeros(2, 5))],
+        [{"weight_ih": 3}],
+        ("forward",),
+        ("reverse", "forward"),
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    changes=st.dictionaries(
+        st.sampled_from(["params", "data", "batch_sizes", "states", "directions", "cell", "engine"]),
+        ODD,
+        min_size=1,
+    ),
+    name=st.sampled_from([None, "reference", "torch_fused", "cpu"]),
+)
+def test_no_malformed_call_ends_the_process(changes, name):
+    """A typed error or an answer of the right shape; nothing else."""
+    try:
+        runs = call(**{"engine": name, **changes})
+    except SaikiError:
+        return
+    assert [run.output.shape for run in runs] == [(5, 5)]

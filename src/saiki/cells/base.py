@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from saiki.core.activations import Activation, get_activation
-from saiki.core.checks import require_bool, require_int
-from saiki.core.errors import OptionError, ShapeError
+from saiki.core.checks import require_bool, require_int, require_tensor
+from saiki.core.errors import DTypeError, OptionError, ShapeError
 from saiki.core.initialisers import initialise
 
 P = TypeVar("P", bound=tuple[Any, ...])
@@ -219,9 +219,14 @@ class Cell(ABC, Generic[P, S]):
 
         Raises:
             OptionError: a parameter is missing, or there is one that these options do not use.
+            DTypeError: a parameter is no dense floating tensor.
             ShapeError: a parameter is of the wrong shape.
         """
         shapes = self.parameter_shapes()
+        if not isinstance(mapping, Mapping):
+            raise DTypeError(
+                f"the parameters are {type(mapping).__name__} but must be a mapping from name to tensor."
+            )
         if mapping.keys() != shapes.keys():
             missing = ", ".join(name for name in shapes if name not in mapping) or "none"
             unused = ", ".join(name for name in mapping if name not in shapes) or "none"
@@ -230,7 +235,7 @@ class Cell(ABC, Generic[P, S]):
                 f"missing {missing}; not used by these options: {unused}"
             )
         for name, shape in shapes.items():
-            if mapping[name].shape != shape:
+            if require_tensor(mapping[name], name).shape != shape:
                 raise ShapeError(
                     f"{name} is {tuple(mapping[name].shape)} but must be {shape}: "
                     f"the cell has input_size={self.input_size}, hidden_size={self.hidden_size}, "

@@ -21,6 +21,7 @@ from saiki.cells.base import Cell
 from saiki.cells.elman import Elman
 from saiki.cells.gru import GRU
 from saiki.cells.lstm import LSTM
+from saiki.core.checks import require_tensor
 from saiki.core.errors import OptionError, ShapeError
 
 
@@ -51,6 +52,7 @@ def from_torch(cell: Cell[Any, Any], tensors: Mapping[str, Tensor]) -> dict[str,
 
     Raises:
         OptionError: torch has no layer with this cell's equations, or a tensor is missing or unexpected.
+        DTypeError: one of them is no dense floating tensor.
         ShapeError: a tensor is of the wrong shape.
     """
     _require_same(cell)
@@ -60,7 +62,7 @@ def from_torch(cell: Cell[Any, Any], tensors: Mapping[str, Tensor]) -> dict[str,
     shapes = cell.parameter_shapes()
     for name in names:
         shape = shapes[name.replace("bias_ih", "bias").replace("bias_hh", "bias")]
-        if tensors[name].shape != shape:
+        if require_tensor(tensors[name], f"torch's {name}").shape != shape:
             raise ShapeError(f"torch's {name} is {tuple(tensors[name].shape)} but must be {shape}")
     params = {"weight_ih": tensors["weight_ih"], "weight_hh": tensors["weight_hh"]}
     if not cell.bias:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from saiki.cells import Cell
+from saiki.core.checks import require_shape, require_tensor
 from saiki.core.errors import DTypeError, EngineError, LengthError, OptionError, ShapeError
 from saiki.core.log import say_once
 from saiki.core.names import choose
@@ -26,6 +27,7 @@ from saiki.engine.torch_fused import TorchFused
 
 ENGINES: dict[str, Engine] = {engine.name: engine for engine in (TorchFused(), NativeCPU(), Reference())}
 _AUTO = ("torch_fused", "reference")  # in order of preference
+_CPU = torch.device("cpu")
 _NAMES = {"auto": "auto", **{name: name for name in ENGINES}}
 
 _selected: ContextVar[str] = ContextVar("saiki_engine", default="auto")
@@ -131,7 +133,7 @@ def run(
     Returns:
         One `Run` a direction.
     Raises:
-        ShapeError, LengthError, DTypeError: the tensors do not fit the cell or each other.
+        ShapeError, LengthError, DTypeError, ValueRangeError: the tensors do not fit the cell or each other.
         OptionError: an unknown engine or direction, or parameters that do not belong to the cell.
         EngineError: the engine asked for by name cannot run this.
     """
@@ -177,57 +179,44 @@ def _checked(
 ) -> Job:
     if not isinstance(cell, Cell):
         raise OptionError(f"cell must be a saiki.cells.Cell but is {type(cell).__name__}")
-    if isinstance(directions, str) or not directions or any(d not in get_args(Direction) for d in directions):
+    for name, value in (("params", params), ("states", states), ("directions", directions)):
+        if not isinstance(value, list | tuple):
+            raise DTypeError(f"{name} is {type(value).__name__} but must be a list, one entry a direction.")
+    if not directions or any(d not in get_args(Direction) for d in directions):
         raise OptionError(f"directions must be one or more of 'forward' and 'reverse', but is {directions!r}")
     if not len(params) == len(states) == len(directions):
         raise OptionError(
             f"params, states and directions must be equally many, one a direction, "
             f"but are {len(params)}, {len(states)} and {len(directions)}"
         )
-    if not isinstance(data, Tensor) or data.ndim != 2 or data.shape[1] != cell.input_size:
-        came = tuple(data.shape) if isinstance(data, Tensor) else type(data).__name__
-        raise ShapeError(f"data must be a tensor (N, I) = (N, {cell.input_size}) but is {came}")
-    if not data.is_floating_point():
-        raise DTypeError(f"data must be floating, but is {data.dtype}; convert it, e.g. data.float()")
+    require_tensor(data, "data", ndim=2)
+    require_shape(data, "data", (None, cell.input_size), "(N, I)")
     live = _check_batch_sizes(batch_sizes, len(data))
 
     tupled = []
     for tensors, state in zip(params, states):
         cell.params(tensors)
-        if len(state) != len(cell.states):
-            raise ShapeError(
-                f"a state of {cell.name} is ({', '.join(cell.states)}) but {len(state)} tensors came"
-            )
+        one = next(iter(tensors.values()))  # the parameters say which type and device the rest must have
+        require_tensor(data, "data", dtype=one.dtype, device=one.device)
+        if not isinstance(state, tuple | list) or len(state) != len(cell.states):
+            came = f"{len(state)} tensors" if isinstance(state, tuple | list) else type(state).__name__
+            raise ShapeError(f"a state of {cell.name} is ({', '.join(cell.states)}) but {came} came.")
         for name, value, size in zip(cell.states, state, cell.state_sizes):
-            if value.shape != (live, size):
+            if require_tensor(value, f"state.{name}").shape != (live, size):
                 raise ShapeError(
                     f"state.{name} is {tuple(value.shape)} but must be (B, size) = ({live}, {size}): "
-                    f"{live} sequences run at the first step. Start from cell.initial_state({live})"
+                    f"{live} sequences run at the first step.",
+                    f"Start from cell.initial_state({live}).",
                 )
         for name, value in (*tensors.items(), *zip(cell.states, state)):
-            if value.dtype != data.dtype:
-                raise DTypeError(f"{name} is {value.dtype} but data is {data.dtype}; convert one of them")
-            if value.device != data.device:
-                raise DTypeError(
-                    f"{name} is on {value.device} but data is on {data.device}; move one of them"
-                )
+            require_tensor(value, name, dtype=data.dtype, device=data.device)
         tupled.append(cell.state_type(*state))
     return Job(cell, tuple(params), data, batch_sizes, tuple(tupled), tuple(directions), trace)
 
 
 def _check_batch_sizes(batch_sizes: Tensor, rows: int) -> int:
     """How many sequences run at the first step, if the sizes describe `rows` rows."""
-    if not isinstance(batch_sizes, Tensor) or batch_sizes.ndim != 1:
-        came = (
-            f"of shape {tuple(batch_sizes.shape)}"
-            if isinstance(batch_sizes, Tensor)
-            else type(batch_sizes).__name__
-        )
-        raise ShapeError(f"batch_sizes must be a tensor (T,) but is {came}")
-    if batch_sizes.dtype != torch.int64 or batch_sizes.device.type != "cpu":
-        raise DTypeError(
-            f"batch_sizes must be int64 on the cpu but is {batch_sizes.dtype} on {batch_sizes.device}"
-        )
+    require_tensor(batch_sizes, "batch_sizes", ndim=1, floating=False, dtype=torch.int64, device=_CPU)
     if not len(batch_sizes):
         if rows:
             raise LengthError(f"batch_sizes has no steps but data has {rows} rows")

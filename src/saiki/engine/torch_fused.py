@@ -1,22 +1,24 @@
 """torch's own fused operators, where torch has the equation: Elman (tanh, relu), plain LSTM, GRU (after).
 
-The parameters go over as they are (`saiki.cells.to_torch`), so gradients come back to them. A pair of
-directions over the same input is one call; a reverse direction by itself runs forward over each sequence
-reversed.
+Packed time is cut into stretches in which the same sequences run; each is a plain (steps, rows, I) block for
+the operator, and the state is carried from one to the next; a batch of equal lengths is one stretch. (torch's
+packed form would take the whole batch at once, but its backward pass on the CPU takes time quadratic in the
+steps.) The parameters go over as they are, by `saiki.cells.to_torch`, so gradients come back to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from saiki.cells import Cell, Elman, to_torch, torch_difference
-from saiki.engine.base import Engine, Job, Run
+from saiki.engine.base import Direction, Engine, Job, Run
+from saiki.engine.walk import walk
 
-_ORDER = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # how torch wants its flat list, a direction
+_ORDER = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # how torch wants its flat list
 _DTYPES = {
     "cpu": (torch.float32, torch.float64),
     "cuda": (torch.float32, torch.float64, torch.float16, torch.bfloat16),
@@ -44,54 +46,42 @@ class TorchFused(Engine):
         return None
 
     def run(self, job: Job) -> list[Run]:
-        """Run a pair of directions in one call, anything else a direction at a time."""
-        flat = [_flat(job.cell, tensors) for tensors in job.tensors]
-        train = job.needs_grad
-        if job.directions == ("forward", "reverse"):
-            h0 = [torch.stack(pair) for pair in zip(*job.states)]  # (2, B, H)
-            output, last = _call(job.cell, job.data, job.batch_sizes, h0, flat[0] + flat[1], True, train)
-            halves = output.split(job.cell.hidden_size, dim=-1)
-            return [
-                Run(half, job.cell.state_type(*(s[d] for s in last)), {}) for d, half in enumerate(halves)
-            ]
+        """Run each direction by itself."""
+        rows, steps = (counts.tolist() for counts in job.batch_sizes.unique_consecutive(return_counts=True))
+        stretches = job.data.split([n * t for n, t in zip(rows, steps)])
         runs = []
-        for direction, weights, state in zip(job.directions, flat, job.states):
-            turn = _reversal(job.batch_sizes).to(job.data.device) if direction == "reverse" else None
-            data = job.data if turn is None else job.data[turn]
-            h0 = [s.unsqueeze(0) for s in state]
-            output, last = _call(job.cell, data, job.batch_sizes, h0, weights, False, train)
-            output = output if turn is None else output[turn]
-            runs.append(Run(output, job.cell.state_type(*(s[0] for s in last)), {}))
+        for direction, tensors, state in zip(job.directions, job.tensors, job.states):
+            theirs = to_torch(job.cell, tensors)
+            weights = [theirs[name] for name in _ORDER if name in theirs]
+            runs.append(_unroll(job.cell, weights, state, stretches, rows, direction, job.needs_grad))
         return runs
 
 
-def _flat(cell: Cell[Any, Any], tensors: Mapping[str, Tensor]) -> list[Tensor]:
-    theirs = to_torch(cell, tensors)
-    return [theirs[name] for name in _ORDER if name in theirs]
-
-
-def _call(
+def _unroll(
     cell: Cell[Any, Any],
-    data: Tensor,
-    batch_sizes: Tensor,
-    h0: list[Tensor],
     weights: list[Tensor],
-    bidirectional: bool,
+    initial: Any,  # noqa: ANN401 - the cell's state tuple
+    stretches: Sequence[Tensor],
+    live: Sequence[int],
+    direction: Direction,
     train: bool,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
-    operator = cell.name if not isinstance(cell, Elman) else f"rnn_{cell.activation}"
-    first = tuple(h0) if len(h0) > 1 else h0[0]
-    # data, batch_sizes, initial state, weights, has_biases, num_layers, dropout, train, bidirectional
-    output, *last = getattr(torch, operator)(
-        data, batch_sizes, first, weights, cell.bias, 1, 0.0, train, bidirectional
-    )
-    return output, tuple(last)
+) -> Run:
+    operator = getattr(torch, f"rnn_{cell.activation}" if isinstance(cell, Elman) else cell.name)
+    reverse = direction == "reverse"
+    outputs: list[Tensor] = []
 
+    def advance(state: Any, stretch: Tensor, rows: int) -> Any:  # noqa: ANN401
+        x = stretch.reshape(-1, rows, cell.input_size)  # (steps, rows, I)
+        first = tuple(s.unsqueeze(0) for s in state)  # (layers = 1, rows, H)
+        # has_biases, num_layers, dropout, train, bidirectional, batch_first
+        output, *last = operator(
+            x.flip(0) if reverse else x,
+            first if len(first) > 1 else first[0],
+            weights,
+            *(cell.bias, 1, 0.0, train, False, False),
+        )
+        outputs.append((output.flip(0) if reverse else output).flatten(0, 1))
+        return cell.state_type(*(s[0] for s in last))
 
-def _reversal(batch_sizes: Tensor) -> Tensor:
-    """(N,) the packed row that holds each row's mirror image in its own sequence."""
-    starts = batch_sizes.cumsum(0) - batch_sizes  # (T,) first row of each step
-    steps = torch.arange(len(batch_sizes)).repeat_interleave(batch_sizes)  # (N,)
-    rows = torch.arange(len(steps)) - starts[steps]  # (N,) which sequence
-    lengths = (batch_sizes.unsqueeze(1) > torch.arange(int(batch_sizes[0]))).sum(0)  # (B,)
-    return starts[lengths[rows] - 1 - steps] + rows
+    last = walk(cell, initial, stretches, live, direction, advance)
+    return Run(torch.cat(outputs[::-1] if reverse else outputs), last, {})
