@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saiki.core.errors import DataError, OptionError
+from saiki.core.errors import DataError, OptionError, SaikiError
 from saiki.data import read_table, write_csv
 
 GOOD = "date,co2\n2001-01-06,370.1\n2001-01-13,370.5\n2001-01-20,371.0\n"
@@ -58,6 +60,7 @@ def test_gzip_by_content_and_open_files(csv):
     assert read_table(csv(gzip.compress(GOOD.encode()), "misnamed.csv")).fingerprint() == expected
     assert read_table(io.StringIO(GOOD)).fingerprint() == expected
     assert read_table(io.BytesIO(GOOD.encode())).fingerprint() == expected
+    assert read_table(io.BytesIO(gzip.compress(GOOD.encode()))).fingerprint() == expected
 
 
 @pytest.mark.parametrize(
@@ -362,6 +365,8 @@ def test_no_names_in_the_first_line(csv):
             "line 2 of data.csv is no CSV: field larger than field limit",
         ),
         (b"a,a\n1,2\n", "data.csv has two columns called 'a'."),
+        (b'a,b\n1,"2\n3,4\n', "line 3 of data.csv is no CSV: unexpected end of data. Check the quotes."),
+        (b'"', "data.csv is no CSV"),
     ],
 )
 def test_damaged_files(csv, content, words):
@@ -574,3 +579,55 @@ def test_fingerprint_sees_every_cell(csv):
         )
     }
     assert len(seen) == 4
+
+
+CELLS = st.sampled_from(
+    [
+        "",
+        "1",
+        "2",
+        "2.5",
+        "-3e5",
+        "inf",
+        "nan",
+        "x",
+        "2001-01-01",
+        "20010102",
+        '"',
+        ";",
+        "é",
+        "1_0",
+        "\x00",
+        "²",
+    ]
+)
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.text(max_size=60).map(str.encode),
+        st.lists(st.lists(CELLS, min_size=1, max_size=4).map(",".join), max_size=6).map(
+            lambda rows: "\n".join(rows).encode()
+        ),
+        st.binary(max_size=20).map(lambda tail: gzip.compress(GOOD.encode())[:-8] + tail),
+    ),
+    st.sampled_from(
+        [{}, {"time": False}, {"gaps": "complete"}, {"gaps": "keep", "sort": True}, {"header": False}]
+    ),
+)
+def test_any_bytes_are_a_table_or_a_clear_refusal(content, options):
+    try:
+        table = read_table(io.BytesIO(content), **options)
+    except SaikiError as error:
+        assert str(error).endswith((".", "?"))  # noqa: PT017 (both ends are right; the words are tested above)
+        return
+    assert len(table) > 0 and all(len(values) == len(table) for values in table.columns.values())
+    for name in table.numbers:
+        assert not np.isinf(table[name]).any()
+    assert sum(table.lengths) == len(table)
+
+
+def test_reading_a_table_needs_no_torch():
+    code = "import sys, saiki.data; saiki.data.load('co2'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,7 +11,6 @@ import numpy as np
 from saiki.core.checks import require_int, require_number, require_positive
 from saiki.core.errors import OptionError
 from saiki.core.names import choose, unknown
-from saiki.core.random import seed_from
 from saiki.data.datasets import Dataset
 from saiki.data.table import read_table
 from saiki.data.times import Array
@@ -215,6 +214,8 @@ def copy_memory(
 
 
 def _rng(seed: int | None) -> np.random.Generator:
+    from saiki.core.random import seed_from  # brings torch, which the other sets do not need
+
     return np.random.default_rng(seed_from(seed))
 
 

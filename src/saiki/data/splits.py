@@ -10,7 +10,6 @@ import numpy as np
 
 from saiki.core.checks import require_int
 from saiki.core.errors import DataError, DTypeError, ShapeError, ValueRangeError
-from saiki.core.random import generator
 from saiki.data.times import TIME_DTYPE, Array, parse_times
 
 Part = float | int | str | np.datetime64 | None
@@ -156,6 +155,8 @@ def split_sequences(
             f"{count} of {n} sequences are to be held out, so none is left for training.",
             hint="Hold out fewer, or bring more sequences.",
         )
+    from saiki.core.random import generator  # brings torch, which reading a table does not need
+
     chosen = _quota(np.bincount(codes), count)
     rng = np.random.default_rng(int(generator(seed, "split").initial_seed()))
     held = [rng.permutation(np.flatnonzero(codes == code))[:take] for code, take in enumerate(chosen)]

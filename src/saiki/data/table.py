@@ -497,17 +497,17 @@ def _file_text(path: Path) -> str:
         raise DataError(
             f"{path.name} cannot be read: {error.strerror or error}.", hint="Check the file's rights."
         ) from error
+    return _decode(content, path.name)
+
+
+def _decode(content: bytes, name: str) -> str:
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(
-                f"{path.name} is a damaged gzip file: {error}.", hint="Fetch or write the file again."
+                f"{name} is a damaged gzip file: {error}.", hint="Fetch or write the file again."
             ) from error
-    return _decode(content, path.name)
-
-
-def _decode(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -522,17 +522,16 @@ def _read_text(
     text: str, name: str, delimiter: str | None, decimal: str, header: bool | None
 ) -> tuple[InputForm, _Raw, Array]:
     if not text.strip():
-        raise DataError(
-            f"{name} is empty; expected a header line and one row a time step.",
-            hint="Check that the right file was written.",
-        )
+        raise _empty(name)
     if "\0" in text:
         raise DataError(f"{name} holds NUL bytes and is no CSV text.", hint="Save the file as UTF-8 CSV.")
     if delimiter is None:
         delimiter = _find_delimiter(text)
     elif len(delimiter) != 1:
         raise OptionError(f"delimiter={delimiter!r} must be one character.", hint="Use ',' or ';'.")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
@@ -544,6 +543,8 @@ def _read_text(
         raise DataError(
             f"line {reader.line_num} of {name} is no CSV: {error}.", hint="Check the quotes."
         ) from error
+    if not rows:
+        raise _empty(name)
     first = [cell.strip() for cell in rows[0]]
     if header is None:
         if all(_is_number(cell, decimal) for cell in first):
@@ -572,6 +573,13 @@ def _read_text(
             )
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     return InputForm("csv", name), dict(zip(names, cells, strict=True)), np.array(lines, dtype=np.int64)
+
+
+def _empty(name: str) -> DataError:
+    return DataError(
+        f"{name} is empty; expected a header line and one row a time step.",
+        hint="Check that the right file was written.",
+    )
 
 
 def _find_delimiter(text: str) -> str:
