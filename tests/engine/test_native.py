@@ -156,7 +156,7 @@ def test_everything_works_without_the_extension(problem, same, monkeypatch):
 
 
 def test_kernel_keeps_inside_its_buffers(tmp_path):
-    """csrc/tests/elman.cpp under the address and undefined-behaviour sanitizers, against three plain loops."""
+    """csrc/tests/elman.cpp under the address and undefined-behaviour sanitizers, against plain loops."""
     compiler = shutil.which("c++")
     if compiler is None:
         pytest.skip("there is no C++ compiler here to build the sanitized program with")
