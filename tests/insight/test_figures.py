@@ -125,6 +125,25 @@ def test_labels_at_line_ends_do_not_overlap():
     assert len(ys) == 4 and min(np.diff(ys)) >= 14.9
 
 
+def test_names_too_long_for_the_end_of_a_line_make_a_key_below():
+    names = ["model", "ridge on window-scaled lags", "LASSO on window-scaled lags"]
+    svg = figures.error_by_horizon({n: [1.0 + k, 2.0] for k, n in enumerate(names)}, width=360)
+    texts = {e.text: e.attrib for e in ElementTree.fromstring(svg).iter(f"{SVG}text")}
+    ys = [float(texts[n]["y"]) for n in names]
+    assert min(ys) > float(texts["steps ahead"]["y"]) and len(set(ys)) == 3
+    assert all(float(texts[n]["x"]) < 100 for n in names)
+
+
+def test_of_many_methods_the_first_and_the_three_best_have_colours():
+    errors = {"naive": [9.0], **{f"method {k}": [float(k)] for k in range(2, 8)}, "model": [1.0]}
+    root = ElementTree.fromstring(figures.error_by_horizon(errors))
+    styles = {e.text: e.attrib["style"] for e in root.iter(f"{SVG}text")}
+    for name in ("naive", "method 2", "method 3", "method 4"):
+        assert "other" in styles[name]
+    for name in ("method 5", "method 6", "method 7"):
+        assert "muted" in styles[name]
+
+
 def test_confusion_writes_counts_and_the_share_found():
     found = words(figures.confusion([[3, 1], [0, 6]], ["a", "b"]))
     assert {"3", "1", "6", "75 %", "100 %", "9 of 10 right (90.0 %)"} <= set(found) and "0" not in found

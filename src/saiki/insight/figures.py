@@ -67,6 +67,7 @@ class _Label(NamedTuple):
     value: float  # on the y axis
     role: str
     bold: bool = False
+    dash: int = 0
 
 
 def variables(dark: bool = False) -> str:
@@ -186,7 +187,8 @@ def error_by_horizon(
     """The error at each step ahead, one line a method, ours in front.
 
     Args:
-        errors: name -> (horizon,) error at 1, 2, … steps ahead, in `unit`; NaN where it was not measured.
+        errors: name -> (horizon,) error at 1, 2, … steps ahead, in `unit`; NaN where it was not measured. Of
+            more than four simple methods the first and the three best have colours.
         model: the name of our own line.
         unit: of the errors.
         metric: what the vertical axis measures.
@@ -212,8 +214,14 @@ def error_by_horizon(
     figure, ax = _canvas(width, height)
     _scale_y(ax, list(rows.values()), zero=True)
     labels = []
-    for k, name in enumerate(name for name in rows if name != model):
-        labels.append(_line(ax, ahead, rows[name], _OTHERS[k % 4], label=name, dash=k % 4, thin=True))
+    others = [name for name in rows if name != model]
+    coloured = (
+        others if len(others) <= 4 else [others[0], *sorted(others[1:], key=lambda n: _mean(rows[n]))[:3]]
+    )
+    for k, name in enumerate(others):
+        role = _OTHERS[coloured.index(name)] if name in coloured else "muted"
+        dash = coloured.index(name) if name in coloured else k % 4
+        labels.append(_line(ax, ahead, rows[name], role, label=name, dash=dash, thin=True))
     labels.append(_line(ax, ahead, rows[model], "model", label=model, bold=True))
     _limits_x(ax, 1.0, float(ahead[-1]))
     _whole_ticks(ax, ahead, width)
@@ -617,6 +625,11 @@ def _median(values: Floats) -> float:
     return float(np.median(known)) if known.size else math.nan
 
 
+def _mean(values: Floats) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.inf
+
+
 def _last(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known[-1]) if known.size else math.nan
@@ -715,7 +728,7 @@ def _line(
     alone = known & ~fenced[:-2] & ~fenced[2:]
     if alone.any():
         ax.plot(x[alone], y[alone], linestyle="none", marker="o", markersize=3.5, markeredgewidth=0, **style)
-    return _Label(label, _last(y), role, bold)
+    return _Label(label, _last(y), role, bold, dash)
 
 
 def _scale_y(ax: Axes, drawn: Sequence[Floats], *, zero: bool = False, linear: bool = False) -> None:
@@ -830,11 +843,16 @@ def _finish_axes(
     foot = (24.0 if ticks_below else 8.0) + (18.0 if x_label else 6.0 if not ticks_below else 10.0)
     bottom = bottom_edge - foot
     ends = [label for label in labels if label.text and math.isfinite(label.value)]
-    ends = [label._replace(text=_short(label.text, 26)) for label in ends]
+    ends = [label._replace(text=_short(label.text, 30)) for label in ends]
     ticks = _y_ticks(ax, bottom - top)
     if margins is None:
         left = 14.0 + _DIGIT * max((len(t) for t in ticks), default=1)
         right = 14.0 + max((_DIGIT * (1.06 if e.bold else 1.0) * len(e.text) for e in ends), default=8.0)
+        if right > 0.42 * width:  # names too long for their place: a key under the axes instead
+            foot_edge = height + math.ceil(_key_height(ends, width))
+            figure.set_size_inches(width / 72, foot_edge / 72)
+            _key(figure, ax, ends, width, foot_edge)
+            height, right, ends = foot_edge, 14.0, []
     else:
         left, right = margins
     ax.set_position(
@@ -864,6 +882,35 @@ def _finish_axes(
         )
         name.set_transform(figure.transFigure)
         name.set_verticalalignment("center")
+
+
+def _key_columns(ends: Sequence[_Label], width: int) -> int:
+    widest = 40.0 + _DIGIT * max(len(end.text) for end in ends)
+    return max(1, int((width - 8) / widest))
+
+
+def _key_height(ends: Sequence[_Label], width: int) -> float:
+    return 18.0 * math.ceil(len(ends) / _key_columns(ends, width)) + 8.0
+
+
+def _key(figure: Figure, ax: Axes, ends: Sequence[_Label], width: int, height: int) -> None:
+    """A sample and a name a line, in columns at the foot of the picture."""
+    tall, columns = _key_height(ends, width), _key_columns(ends, width)
+    for k, end in enumerate(sorted(ends, key=lambda e: -e.value)):
+        x = 4.0 + (k % columns) * (width - 8.0) / columns
+        y = height - tall + 12.0 + 18.0 * (k // columns)
+        ax.plot(
+            [x / width, (x + 24) / width],
+            [1 - y / height] * 2,
+            transform=figure.transFigure,
+            clip_on=False,
+            color=_hex(end.role),
+            linewidth=2.4 if end.bold else 1.4,
+            linestyle=_DASHES[end.dash],
+        )
+        drawn = _text(ax, (x + 30) / width, 1 - y / height, end.text, role=end.role, bold=end.bold)
+        drawn.set_transform(figure.transFigure)
+        drawn.set_verticalalignment("center")
 
 
 def _spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
