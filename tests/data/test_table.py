@@ -216,6 +216,13 @@ def test_values_of_a_text_column(csv):
     table = read_table(csv("t,y\n1,a\n2,b\n"))
     with pytest.raises(DataError, match=r"column 'y' must hold numbers, but line 2 of data.csv holds 'a'\."):
         table.values("y")
+    dated = read_table(csv("date,id,y\n2001-01-01,a,1\n", "dated.csv"), id="id")
+    with pytest.raises(
+        DataError, match=r"column 'date' must hold numbers, but line 2 of dated.csv holds '2001-01-01'"
+    ):
+        dated.values(["y", "date"])
+    with pytest.raises(DataError, match=r"column 'id' must hold numbers, but line 2 of dated.csv holds 'a'"):
+        dated.values(["id"])
 
 
 def test_decimal_comma_is_recognised(csv):

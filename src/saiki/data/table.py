@@ -162,11 +162,12 @@ class Table:
         names = [names] if isinstance(names, str) else list(names)
         self.require(*names)
         for name in names:
-            if self.kinds[name] not in ("number", "id"):
-                row = next((row for row, value in enumerate(self.columns[name]) if value is not None), 0)
+            if self.columns[name].dtype.kind not in "iuf":
+                values = self.columns[name]
+                row = next((row for row, value in enumerate(values) if value is not None), 0)
+                shown = self._show(values[row]) if self.kinds[name] == "time" else str(values[row])
                 raise DataError(
-                    f"column {name!r} must hold numbers, but {self.place(row)} holds "
-                    f"{str(self.columns[name][row])!r}.",
+                    f"column {name!r} must hold numbers, but {self.place(row)} holds {shown!r}.",
                     hint=(
                         "Correct the cell, leave it empty if the value is missing, or use the column as "
                         "a category."
