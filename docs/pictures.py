@@ -1,0 +1,116 @@
+"""Draw the handbook's pictures with the library itself: no number here comes from anywhere else.
+
+Run by conf.py at each build; `python docs/pictures.py FOLDER` draws them by hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from saiki import cells
+from saiki.insight import figures
+
+F64 = torch.float64
+
+
+def unroll(cell: cells.Cell, parameters: dict[str, object], x: np.ndarray) -> dict[str, np.ndarray]:
+    """Step a cell over x (T, I) from its initial state; every state and gate, (T, H) each."""
+    named = {name: torch.zeros(shape, dtype=F64) for name, shape in cell.parameter_shapes().items()}
+    for name, value in parameters.items():
+        named[name][...] = torch.as_tensor(value, dtype=F64)
+    params, state = cell.params(named), cell.initial_state(1, dtype=F64)
+    rows: dict[str, list[np.ndarray]] = {}
+    for x_t in torch.as_tensor(x, dtype=F64):
+        state, gates = cell.step_with_gates(params, state, x_t[None])
+        for name, value in {**gates, **state._asdict()}.items():
+            rows.setdefault(name, []).append(value[0].numpy())
+    return {name: np.stack(values) for name, values in rows.items()}
+
+
+def elman() -> str:
+    """One pulse into three units that differ only in their recurrent weight."""
+    x = np.zeros((40, 1))
+    x[4] = 1.0
+    weights = (0.5, 0.9, 1.0)
+    cell = cells.Elman(1, len(weights))
+    h = unroll(cell, {"weight_ih": [[1.0]] * len(weights), "weight_hh": np.diag(weights)}, x)["h"]
+    lines = {f"R = {weight:g}": h[:, k] for k, weight in enumerate(weights)}
+    return figures.traces({"input x": {"x": x[:, 0]}, "hidden state h": lines}, row_height=170)
+
+
+def jordan() -> str:
+    """A step into a Jordan network that feeds back its output alone, with three signs of feedback."""
+    x = np.zeros((40, 1))
+    x[4:24] = 0.5
+    lines = {}
+    for feedback in (-0.9, 0.0, 0.6):
+        cell = cells.Jordan(1, 1, 1, hidden_feedback=False)
+        parameters = {"weight_ih": 1.0, "weight_yh": feedback, "weight_hy": 1.0}
+        lines[f"V = {feedback:g}"] = unroll(cell, parameters, x)["y"][:, 0]
+    return figures.traces({"input x": {"x": x[:, 0]}, "output y": lines}, row_height=170)
+
+
+def _marked() -> np.ndarray:
+    """(value, write, clear): noise in the value at every step, two writes and one clear."""
+    rng = np.random.default_rng(5)
+    x = np.zeros((60, 3))
+    x[:, 0] = rng.uniform(-1, 1, 60)
+    x[8, :2], x[34, :2] = (0.8, 1.0), (-0.6, 1.0)
+    x[26, 2] = 1.0
+    return x
+
+
+def lstm() -> str:
+    """A hand-set LSTM keeps what was marked: i opens on `write`, f shuts on `clear`."""
+    x = _marked()
+    cell = cells.LSTM(3, 1)  # rows i f g o; columns value, write, clear
+    weights = [[0, 16, 0], [0, -12, -12], [1.5, 0, 0], [0, 0, 0]]
+    t = unroll(cell, {"weight_ih": weights, "bias": [-8.0, 6.0, 0.0, 4.0]}, x)
+    return figures.traces(
+        {
+            "input": {"value": x[:, 0]},
+            "marks": {"write": x[:, 1], "clear": x[:, 2]},
+            "gates": {"i": t["i"][:, 0], "f": t["f"][:, 0], "o": t["o"][:, 0]},
+            "state": {"c": t["c"][:, 0], "h": t["h"][:, 0]},
+        },
+        row_height=130,
+    )
+
+
+def gru() -> str:
+    """The same task for a GRU: the update gate holds the old state, and lets go on either mark."""
+    x = _marked()
+    cell = cells.GRU(3, 1)  # rows r z n
+    weights = [[0, 0, 0], [0, -16, -16], [1.5, 0, 0]]
+    weights[2][2] = 0.0
+    x[26, 0] = 0.0  # what a GRU lets in while it clears is its candidate, so the value is 0 there
+    t = unroll(cell, {"weight_ih": weights, "bias": [0.0, 8.0, 0.0]}, x)
+    return figures.traces(
+        {
+            "input": {"value": x[:, 0]},
+            "marks": {"write": x[:, 1], "clear": x[:, 2]},
+            "gates": {"r": t["r"][:, 0], "z": t["z"][:, 0]},
+            "state": {"n": t["n"][:, 0], "h": t["h"][:, 0]},
+        },
+        row_height=130,
+    )
+
+
+PICTURES = {"elman": elman, "jordan": jordan, "lstm": lstm, "gru": gru}
+
+
+def draw_all(folder: Path) -> None:
+    """Write every picture as `folder`/NAME.svg, touching only what changed."""
+    folder.mkdir(exist_ok=True)
+    for name, draw in PICTURES.items():
+        svg, path = draw(), folder / f"{name}.svg"
+        if not path.exists() or path.read_text(encoding="utf-8") != svg:
+            path.write_text(svg, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    draw_all(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/_pictures"))
