@@ -424,7 +424,7 @@ class Estimator(BaseEstimator):
             training=self.training if self.training is not None else Training(),
             lr=float(self.lr),
             max_epochs=int(self.max_epochs),
-            batch_size=int(self.batch_size),
+            batch_size=self.batch_size,  # type: ignore[arg-type]  # checked in _begin
             patience=self.patience,
             seed=self.seed_,
         )
@@ -465,8 +465,12 @@ class Estimator(BaseEstimator):
     # ---- files ---------------------------------------------------------------------------------------------
 
     def _options(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values; a task with arguments of other kinds extends this."""
-        return {name: plain_option(name, value) for name, value in self.get_params(deep=False).items()}
+        """Constructor arguments as JSON values."""
+        return {name: self._option(name, value) for name, value in self.get_params(deep=False).items()}
+
+    def _option(self, name: str, value: Any) -> Any:  # noqa: ANN401  JSON out
+        """One constructor argument as JSON; a task with arguments of other kinds extends this."""
+        return plain_option(name, value)
 
     def _fitted(self) -> object:
         """What fit learned beside tensors, an instance of `FittedFile`."""
@@ -480,6 +484,30 @@ class Estimator(BaseEstimator):
     def _arguments(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Constructor arguments out of the options that were read; the way back from `_options`."""
         return options
+
+    def _assemble(
+        self,
+        layers: Sequence[Layer],
+        input_size: int,
+        output_size: int,
+        fitted: Any,  # noqa: ANN401  a FittedFile
+        *,
+        source: torch.Generator,
+        dtype: torch.dtype,
+    ) -> Stack:
+        """The network of a model folder before its weights are put in; a task whose network is more than a
+        stack of layers extends this.
+
+        Args:
+            layers: the configs that were read.
+            input_size: features a step.
+            output_size: of the network.
+            fitted: what `_fitted` gave.
+            source: for the weights, which are replaced at once.
+            dtype: of the parameters.
+        """
+        del fitted
+        return Stack.build(layers, input_size, output_size, generator=source, dtype=dtype)
 
     def _restore(self, fitted: Any, tensors: Mapping[str, Array]) -> None:  # noqa: ANN401  a FittedFile
         """Set the fitted attributes from what `_fitted` and `_tensors` gave."""

@@ -7,8 +7,8 @@
           checkpoints/          of a run that was given this folder; each holds the options too
 
 A user's own loss is stored as a name with JSON options, a layer of the user's own as its type and fields;
-both are resolved only from `load(folder, extra={"name": object})`. Sizes are compared with the tensors that are
-there before the network is made, so a config that claims a giant costs nothing.
+both are resolved only from `load(folder, extra={"name": object})`. Sizes are compared with the tensors that
+are there before the network is made, so a config that claims a giant costs nothing.
 """
 
 from __future__ import annotations
@@ -420,7 +420,7 @@ def _restore(
         name.removeprefix(WEIGHTS): tensors.pop(name) for name in list(tensors) if name.startswith(WEIGHTS)
     }
     learned: Any = strict(estimator.FittedFile, fitted, f"{where}: fitted")
-    stack, layers = _network(network, weights, where, extra)
+    stack, layers = _network(estimator, learned, network, weights, where, extra)
     try:
         estimator._restore(learned, tensors)
     except SchemaError as error:
@@ -453,6 +453,8 @@ class _ShapesOnly(TorchFunctionMode):
 
 
 def _network(
+    estimator: Estimator,
+    learned: object,
     file: NetworkFile, weights: Mapping[str, Array], where: str, extra: Mapping[str, object] | None
 ) -> tuple[Stack, list[Layer]]:
     """The network and its configs, made only after every shape agrees with the tensors that are there."""
@@ -471,11 +473,12 @@ def _network(
             layer_in(layer, f"network line {line}", extra) for line, layer in enumerate(file.layers, start=1)
         ]
         with _ShapesOnly():
-            stack = Stack.build(
+            stack = estimator._assemble(
                 layers,
                 file.input_size,
                 file.output_size,
-                generator=generator(0, "weights"),
+                learned,
+                source=generator(0, "weights"),
                 dtype=DTYPES[file.dtype],
             )
     except SchemaError:
