@@ -1,1 +1,1 @@
-"""The command line, one file a verb."""
+"""The command line, one thin file a verb: results to stdout, talk to stderr, exit code 2 for usage."""
