@@ -73,9 +73,11 @@ def initialise(
     Raises:
         OptionError: the name is unknown.
         ShapeError: fans are needed and the shape is a vector; orthogonal of something not a matrix.
-        DTypeError: the type is not floating, or the generator is none.
+        DTypeError: the type is not floating, the shape no sequence, or the generator is none.
     """
     choose(name, dict.fromkeys(INITIALISERS), "initialiser")
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        raise DTypeError(f"shape is {shape!r} but must be a sequence of sizes, such as (4, 3).")
     sizes = tuple(require_int(size, "shape", low=0) for size in shape)
     if not dtype.is_floating_point:
         raise DTypeError(
