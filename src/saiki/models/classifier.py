@@ -190,26 +190,26 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     # ---- what the classifier brings to fit -----------------------------------------------------------------
 
-    def _learn_targets(self, train: Targets) -> None:
+    def _check_targets(self, targets: Targets) -> None:
         from sklearn.utils.multiclass import check_classification_targets
 
-        values = train.values
         try:
-            check_classification_targets(values)
+            check_classification_targets(targets.values)
         except ValueError as error:
             raise LabelError(
                 f"y does not hold labels: {error}", "For numbers, use SequenceRegressor."
             ) from error
-        self.classes_ = np.unique(values)
+
+    def _learn_targets(self, train: Targets) -> None:
+        self.classes_ = np.unique(train.values)
         if len(self.classes_) < 2:
             raise LabelError(
-                f"y has one class only ({self.classes_[0]!r}): SequenceClassifier can't train when only "
-                f"one class "
-                "is present in the training part.",
+                f"y has one class only ({_item(self.classes_[0])!r}): SequenceClassifier can't train when "
+                "only one class is present in the training part.",
                 "Give sequences of at least two classes.",
             )
         self.outputs_ = len(self.classes_)
-        self.class_weight_ = self._weights(values)
+        self.class_weight_ = self._weights(train.values)
 
     def _weights(self, values: Array) -> tuple[float, ...] | None:
         if self.class_weight is None:
@@ -248,15 +248,15 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             self.classes_.dtype.kind,
         ):
             raise LabelError(
-                f"y holds labels like {values[0]!r} but the classes are "
+                f"y holds labels like {_item(values[0])!r} but the classes are "
                 f"{listed(map(repr, self.classes_.tolist()))}."
             )
         place = np.searchsorted(self.classes_, values).clip(max=len(self.classes_) - 1)
         strange = self.classes_[place] != values
         if strange.any():
+            first = _item(values[int(np.argmax(strange))])
             raise LabelError(
-                f"the label {values[int(np.argmax(strange))]!r} is not among the classes of the training "
-                f"part: "
+                f"the label {first!r} is not among the classes of the training part: "
                 f"{listed(map(repr, self.classes_.tolist()), 10)}.",
                 "Give training sequences of that class, or leave these out.",
             )
@@ -373,12 +373,19 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     # ---- files ---------------------------------------------------------------------------------------------
 
-    def _options(self) -> dict[str, Any]:
-        options = super()._options()
-        weight = self.class_weight
-        if isinstance(weight, Mapping):
-            options["class_weight"] = [[_item(label), float(w)] for label, w in weight.items()]
-        return options
+    def _option(self, name: str, value: Any) -> Any:  # noqa: ANN401  JSON out
+        if name == "class_weight" and isinstance(value, Mapping):
+            return [[_item(label), float(weight)] for label, weight in value.items()]
+        return super()._option(name, value)
+
+    @classmethod
+    def _arguments(cls, options: dict[str, Any]) -> dict[str, Any]:
+        pairs = options["class_weight"]
+        if isinstance(pairs, list):
+            if any(len(pair) != 2 or not isinstance(pair[1], (int, float)) for pair in pairs):
+                raise SchemaError("options: class_weight must hold pairs of a label and a weight.")
+            options = {**options, "class_weight": dict(pairs)}
+        return super()._arguments(options)
 
     def _fitted(self) -> ClassifierFitted:
         return ClassifierFitted(

@@ -234,18 +234,16 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         if "truth" not in self.details_:
             return []
         truth, found = (np.array(self.details_[name]) for name in ("truth", "predicted"))
-        panels = {}
-        for k in range(min(truth.shape[1], 6)):
-            order = np.argsort(truth[:, k], kind="stable")
-            title = "y" if truth.shape[1] == 1 else f"output {k}"
-            panels[title] = {"truth": truth[order, k], "predicted": found[order, k]}
         what = "steps" if self.per_step_ else "sequences"
+        names = ["y"] if truth.shape[1] == 1 else [f"output {k}" for k in range(truth.shape[1])]
         return [
             picture(
-                "Predicted beside true",
-                f"Validation {what} from the smallest true value to the largest, at most 500 of them.",
-                lambda width: draw.traces(panels, x_label=f"{what}, in order of the true value", width=width),
+                f"Predicted beside true{'' if len(names) == 1 else f', {name}'}",
+                f"Validation {what}, a dot each (at most 500): on the diagonal both agree.",
+                lambda width, k=k: draw.agreement(truth[:, k], found[:, k], width=width),  # type: ignore[misc]
+                width=520,
             )
+            for k, name in enumerate(names[:4])
         ]
 
     def _loss_shown(self) -> str:
@@ -343,11 +341,8 @@ def _table(values: Array) -> Array:
 
 def figures(truth: Array, found: Array) -> dict[str, float]:
     """Errors over all rows and outputs in the units of y, and R² averaged over outputs."""
-    spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
-    missed = ((truth - found) ** 2).sum(axis=0)
-    r2 = np.where(spread > 0, 1 - missed / np.where(spread > 0, spread, 1), np.where(missed > 0, 0.0, 1.0))
     return {
         "mae": float(metrics.mae(truth, found)),
         "rmse": float(metrics.rmse(truth, found)),
-        "r2": float(r2.mean()),
+        "r2": float(np.mean([metrics.r2(truth[:, k], found[:, k]) for k in range(truth.shape[1])])),
     }

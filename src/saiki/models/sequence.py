@@ -93,7 +93,22 @@ class SequenceEstimator(Estimator):
     tokens_: bool
     details_: dict[str, Any]
 
+    def __sklearn_tags__(self) -> Any:  # noqa: ANN401  scikit-learn's own class
+        from sklearn.utils import TransformerTags
+
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags = TransformerTags(
+            preserves_dtype=[]
+        )  # transform() gives the last hidden representation
+        if not self._labels:
+            tags.target_tags.multi_output = True
+        return tags
+
     # ---- what a task brings --------------------------------------------------------------------------------
+
+    def _check_targets(self, targets: Targets) -> None:
+        """Refuse a y that the task cannot learn, before it is split."""
 
     def _learn_targets(self, train: Targets) -> None:
         """Learn what y is (classes, outputs, scaling) from the training rows; sets `outputs_`."""
@@ -182,6 +197,7 @@ class SequenceEstimator(Estimator):
         self.feature_names_ = sequences.columns
         self.per_step_ = targets.per_step
         everything = Part(arrays=sequences.arrays, targets=targets, weights=weights)
+        self._check_targets(targets)
         train, validation = self._split(everything)
         self._learn_targets(train.targets)
         if validation is not None:
@@ -370,6 +386,10 @@ class SequenceEstimator(Estimator):
         rows_found: list[Array] = [row for row in found if row is not None]
         return np.concatenate(rows_found) if self.per_step_ else np.stack(rows_found)
 
+    def fit_transform(self, X: object, y: object = None, **fit_arguments: Any) -> Array | list[Array]:  # noqa: ANN401
+        """`fit(X, y, ...)`, then `transform(X)`: what a Pipeline calls on a step that is not its last."""
+        return self.fit(X, y, **fit_arguments).transform(X, fit_arguments.get("lengths"))
+
     def transform(self, X: object, lengths: object = None) -> Array | list[Array]:
         """The last hidden representation: what the head reads, usable as features in a Pipeline.
 
@@ -382,13 +402,18 @@ class SequenceEstimator(Estimator):
 
     # ---- files ---------------------------------------------------------------------------------------------
 
-    def _options(self) -> dict[str, Any]:
-        options = super()._options()
-        if isinstance(self.validation, tuple):
-            options["validation"] = "given"  # the data itself is not part of a model
-        if options["columns"] is not None:
-            options["columns"] = [str(c) for c in options["columns"]]
-        return options
+    def _option(self, name: str, value: Any) -> Any:  # noqa: ANN401  JSON out
+        if name == "validation" and isinstance(value, tuple):
+            return "given"  # the data itself is no part of a model
+        if name == "columns" and value is not None:
+            return [str(column) for column in value]
+        return super()._option(name, value)
+
+    @classmethod
+    def _arguments(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if options["validation"] == "given":
+            options = {**options, "validation": None}
+        return super()._arguments(options)
 
     def _tensors(self) -> dict[str, Array]:
         return {f"scaler.{name}": values for name, values in self.scaler_.tensors().items()}

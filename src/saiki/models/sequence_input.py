@@ -148,7 +148,12 @@ def read_sequences(
 
 
 def is_frame(X: object) -> bool:
-    """Whether X is a data frame: a saiki Table, pandas, polars, or anything else with named columns."""
+    """Whether X is a data frame: a saiki Table, pandas, polars, or anything else with named columns.
+
+    A pandas frame whose columns are numbers is a plain array with row labels.
+    """
+    if isinstance(getattr(X, "columns", None), Iterable) and hasattr(X, "iloc"):
+        return not all(isinstance(c, (int, np.integer)) for c in X.columns)  # type: ignore[attr-defined]
     return isinstance(X, Table) or (
         hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "get_column") or hasattr(X, "schema"))
     )
@@ -330,7 +335,10 @@ def _floats(arrays: list[Array], name: str) -> list[Array]:
     for index, array in enumerate(arrays):
         kind = array.dtype.kind
         if kind == "c":
-            raise DTypeError(f"Complex data not supported: sequence {index} of {name} holds {array.dtype}.")
+            raise ValueRangeError(
+                f"Complex data not supported: sequence {index} of {name} holds {array.dtype}.",
+                "Give the real and the imaginary part as two features.",
+            )
         if kind in "US":
             raise DTypeError(f"sequence {index} of {name} holds text but must hold numbers.")
         if kind not in "biuf":
@@ -414,7 +422,7 @@ def _read_frame(
         if same.any():
             at = int(np.argmax(same))
             raise DataError(
-                f"{name} has the time {times[rows][at]} twice for {frame.id}={keys[groups[rows][at]]!r} "
+                f"{name} has the time {times[rows][at]} twice for {frame.id}={str(keys[groups[rows][at]])!r} "
                 f"(rows {rows[at]} and {rows[at + 1]}).",
                 "Drop or average the repeated rows.",
             )
@@ -561,9 +569,7 @@ def read_targets(
     n, lengths = len(sequences), sequences.lengths
     total = int(lengths.sum())
     if y is None:
-        raise DTypeError(
-            f"requires y to be passed, but the target {name} is None.", "Give one row a sequence."
-        )
+        raise Wrong(f"requires y to be passed, but the target {name} is None.", "Give one row a sequence.")
     if sequences.target is not None and (isinstance(y, str) or _is_names(y, sequences)):
         return _frame_targets(sequences, lengths, labels, per_step, name)
     if isinstance(y, Ragged):
@@ -692,6 +698,7 @@ def _plain(entry: object) -> Any:  # noqa: ANN401  whatever came, tensors as arr
 def _checked(values: Array, per_step: bool, labels: bool, name: str) -> Targets:
     if labels:
         if values.ndim == 2 and values.shape[1] == 1:
+            _warn_column(name)
             values = values[:, 0]
         if values.ndim != 1:
             raise LabelError(f"{name} is {values.shape} but must hold one label a sequence or a step.")
@@ -729,6 +736,19 @@ def _checked(values: Array, per_step: bool, labels: bool, name: str) -> Targets:
     if not np.isfinite(values).all():
         require_finite(values, name, ("row", "output"))
     return Targets(values=values, per_step=per_step)
+
+
+def _warn_column(name: str) -> None:
+    import warnings
+
+    from sklearn.exceptions import DataConversionWarning
+
+    warnings.warn(
+        f"A column-vector {name} was passed when a 1d array was expected. Please change the shape of {name} "
+        "to (n_samples,), for example using ravel().",
+        DataConversionWarning,
+        stacklevel=5,
+    )
 
 
 def _span(lengths: Array) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from saiki.cells import CELLS
 from saiki.core.errors import OptionError
@@ -143,7 +144,7 @@ def _parts(
 
 def _shapes(cell: str, input_size: int, hidden_size: int) -> tuple[dict[str, tuple[int, ...]], int]:
     kind = CELLS[cell]
-    options = {"output_size": hidden_size} if cell == "jordan" else {}
+    options: dict[str, Any] = {"output_size": hidden_size} if cell == "jordan" else {}
     built = kind(input_size=input_size, hidden_size=hidden_size, **options)
     return built.parameter_shapes(), built.output_size
 

@@ -1,0 +1,96 @@
+"""SequenceRegressor: numbers a sequence or a step, one or several, in the user's own units."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from saiki import SequenceRegressor, load
+from saiki.core.errors import OptionError, ShapeError
+from saiki.losses import Huber
+
+QUICK = {"hidden_size": 8, "max_epochs": 3, "random_state": 0, "verbose": False}
+
+
+def sums(n: int = 80, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+    """Sequences whose target is 1000 + 50 times the mean of their first feature."""
+    rng = np.random.default_rng(seed)
+    X = [rng.standard_normal((t, 2)) for t in rng.integers(3, 9, size=n)]
+    return X, np.array([1000 + 50 * x[:, 0].mean() for x in X])
+
+
+def test_it_learns_in_the_users_units():
+    X, y = sums(200)
+    model = SequenceRegressor(hidden_size=16, max_epochs=60, lr=0.01, random_state=0, verbose=False).fit(X, y)
+    assert model.score(X, y) > 0.9
+    found = model.predict(X)
+    assert found.shape == (200,) and abs(found.mean() - 1000) < 20
+    assert model.metrics_["mae"] < 0.5 * next(r["mae"] for r in model.baselines_ if r["name"] == "mean")
+    assert [r["name"] for r in model.baselines_] == [
+        "mean",
+        "linear regression on pooled features",
+        "ridge regression on pooled features",
+    ]
+    assert "A simple method won" in model.report(), "pooled features hold the very mean that y is made of"
+
+
+@pytest.mark.parametrize("K", [1, 3])
+def test_several_outputs(K, tmp_path):
+    X, y = sums()
+    Y = np.stack([y + 10 * k for k in range(K)], axis=1)
+    model = SequenceRegressor(**QUICK).fit(X, Y)
+    assert model.predict(X).shape == (80, K)
+    again = load(model.save(tmp_path / "m"))
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+def test_one_number_a_step():
+    rng = np.random.default_rng(0)
+    X = [rng.standard_normal((t, 1)) for t in rng.integers(2, 10, size=60)]
+    y = [np.cumsum(x[:, 0]) for x in X]
+    model = SequenceRegressor(hidden_size=16, max_epochs=60, lr=0.02, random_state=0, verbose=False).fit(X, y)
+    assert model.per_step_ and model.score(X, y) > 0.9
+    assert [f.shape for f in model.predict(X)[:3]] == [t.shape for t in y[:3]]
+
+
+def test_gaussian_gives_a_deviation():
+    X, y = sums()
+    model = SequenceRegressor(**QUICK, loss="gaussian").fit(X, y)
+    mean, std = model.predict(X, return_std=True)
+    assert mean.shape == std.shape == (80,) and (std > 0).all()
+    assert 5 < std.mean() < 100, "in the units of y"
+    with pytest.raises(OptionError, match="return_std=True needs a model fitted with loss='gaussian'"):
+        SequenceRegressor(**QUICK).fit(X, y).predict(X, return_std=True)
+
+
+@pytest.mark.parametrize("loss", ["squared", "absolute", "huber", Huber(0.5)], ids=str)
+def test_losses_by_name_and_by_value(loss, tmp_path):
+    X, y = sums()
+    model = SequenceRegressor(**QUICK, loss=loss).fit(X, y)
+    again = load(model.save(tmp_path / "m"))
+    assert again.loss == loss and np.isfinite(model.predict(X)).all()
+
+
+def test_a_constant_target_is_met():
+    X, _ = sums()
+    model = SequenceRegressor(**{**QUICK, "max_epochs": 20, "lr": 0.03}).fit(X, np.full(80, 7.5))
+    np.testing.assert_allclose(model.predict(X), 7.5, atol=0.2)
+    assert model.metrics_["r2"] <= 1.0
+
+
+def test_validation_of_another_width_is_an_error():
+    X, y = sums()
+    with pytest.raises(ShapeError, match="y has 2 outputs a row but the training part has 1"):
+        SequenceRegressor(**QUICK, validation=(X[:4], np.zeros((4, 2)))).fit(X, y)
+
+
+def test_refit_uses_all_sequences():
+    X, y = sums(40)
+    model = SequenceRegressor(**QUICK).set_params(training__refit="all").fit(X, y)
+    assert any("Trained again" in note and "on all 40 sequences" in note for note in model.record_.notes)
+
+
+def test_a_quantile_loss_is_not_for_one_number():
+    X, y = sums(10)
+    with pytest.raises(OptionError, match="unknown loss of a regressor 'quantile'"):
+        SequenceRegressor(**QUICK, loss="quantile").fit(X, y)
