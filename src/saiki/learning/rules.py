@@ -137,10 +137,8 @@ def objective(loss: RowLoss, outputs: Tensor | Ragged, batch: Batch) -> Objectiv
 
 
 def sequence_weights(batch: Batch) -> Tensor:
-    """(B,) float64: the share Σ w m of each sequence in the objective, without running the network."""
-    rows = batch.targets.shape[0]
-    weight = observed_share(
-        batch.mask, rows, torch.empty(0, dtype=torch.float64, device=batch.targets.device)
-    )
+    """(B,) float64 on the CPU: each sequence's share Σ w m in the objective, without running the network."""
+    mask = None if batch.mask is None else batch.mask.cpu()
+    weight = observed_share(mask, batch.targets.shape[0], torch.empty(0, dtype=torch.float64))
     weight = batch.inputs.sequence_sum(weight) if batch.per_step else weight
-    return weight if batch.weights is None else weight * batch.weights.to(weight)
+    return weight if batch.weights is None else weight * batch.weights.cpu().double()

@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, final
 
@@ -32,7 +34,15 @@ from torch import Tensor
 import saiki
 from saiki.core import random
 from saiki.core.checks import require_int, require_number, require_positive
-from saiki.core.errors import CheckpointError, DataError, DTypeError, NonFiniteError, OptionError, SchemaError
+from saiki.core.errors import (
+    CheckpointError,
+    DataError,
+    DTypeError,
+    NonFiniteError,
+    OptionError,
+    SaikiError,
+    SchemaError,
+)
 from saiki.core.log import logger
 from saiki.core.record import EpochRecord, FitRecord
 from saiki.core.schema import strict
@@ -217,19 +227,20 @@ class _Observers:
             return
         before = {key: g.get_state() for key, g in self.ambient.items()}
         gradients = torch.is_grad_enabled()
-        for observer in tuple(self._listening):
-            try:
-                getattr(observer, name)(event)
-            except Exception:
-                self._listening.remove(observer)
-                logger.exception(
-                    "observer %s failed in %s and hears no more; training goes on",
-                    type(observer).__name__,
-                    name,
-                )
-        torch.set_grad_enabled(gradients)
-        for key, generator in self.ambient.items():
-            generator.set_state(before[key])
+        try:
+            for observer in tuple(self._listening):
+                try:
+                    getattr(observer, name)(event)
+                except Exception:
+                    self._listening.remove(observer)
+                    kind = type(observer).__name__
+                    logger.exception(
+                        "observer %s failed in %s and hears no more; training goes on", kind, name
+                    )
+        finally:
+            torch.set_grad_enabled(gradients)
+            for key, generator in self.ambient.items():
+                generator.set_state(before[key])
 
 
 @dataclass(kw_only=True)
@@ -331,7 +342,7 @@ class _Run:
         )
         if self.options.refit == "all" and self.validation is not None:
             self.initial = {
-                **_prefixed("network", self._weights()),
+                **_prefixed("network", {name: w.clone() for name, w in self._weights().items()}),
                 **_prefixed("generator", {name: g.get_state() for name, g in self.generators.items()}),
             }
         if self.validation is None and self.trainer.patience is not None:
@@ -360,7 +371,6 @@ class _Run:
                 batch = _moved(source.batch(order[number]), self.device)
                 if self.at.chunk == 0:
                     self.rule_state = self.rule.start(self.network, batch.B)
-                    self._count_values(batch)
                 chunks = list(self.rule.chunks(batch))
                 for chunk in range(self.at.chunk, len(chunks)):
                     self._validate_if_due()
@@ -375,15 +385,22 @@ class _Run:
             self._end_epoch(complete=self.at.batch == len(order))
 
     def _end_epoch(self, complete: bool) -> None:
+        entry = None
         if self.at.phase == "fit":
             self._validate_if_due(end_of_epoch=complete)
+            self.whole = False
+            if self.validation is None and complete:  # plateau then watches the training loss of the epoch
+                self._observe_schedule(self._epoch_loss())
             if self.at.recorded != self.at.update:
-                self._enter(None)
+                entry = self._enter(None)
         self._require_finite_weights()
         if complete:
             self.at = replace(
                 self.at, epoch=self.at.epoch + 1, batch=0, chunk=0, loss_sum=0.0, weight_sum=0.0
             )
+        self.whole = True
+        if entry is not None:
+            self.observers.tell("on_epoch", entry)
         if self.every_minutes is None and not self._stopped():
             self._save()
 
@@ -443,7 +460,10 @@ class _Run:
             ):  # the forward pass may have drawn masks for an update that was not made
                 self._put_back(self.before)
                 self.before = None
-            self._save()
+            try:
+                self._save()
+            except SaikiError as failure:  # the interruption is what the caller must hear of
+                logger.error("no checkpoint at the interruption: %s", failure)
         reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
         self.observers.tell("on_end", EndEvent(reason, True, None))
 
@@ -486,6 +506,8 @@ class _Run:
         loss = loss_sum / weight_sum if weight_sum > 0 else 0.0
         if self.at.phase == "fit":
             self.record.add_update(number, loss, norm)
+            if self.at.epoch == 1:
+                self.record.training_values += _observed(chunk)
         self.before = None
         self.whole = True
         self.observers.tell(
@@ -502,20 +524,10 @@ class _Run:
             ),
         )
 
-    def _count_values(self, batch: Batch) -> None:
-        if self.at.phase == "fit" and self.at.epoch == 1:
-            seen = batch.targets.numel() if batch.mask is None else int(batch.mask.sum())
-            self.record.training_values += seen
-
     # ---------------------------------------------------------------- validation
 
     def _validate_if_due(self, end_of_epoch: bool = False) -> None:
-        if self.validation is None:
-            if end_of_epoch and self.at.validated != self.at.update:
-                # plateau then watches the training loss of the epoch
-                self._observe_schedule(self._epoch_loss())
-            return
-        if self.at.phase != "fit" or self.at.update in (0, self.at.validated):
+        if self.validation is None or self.at.phase != "fit" or self.at.update in (0, self.at.validated):
             return
         every = self.options.every
         if end_of_epoch if every == "epoch" else self.at.update % int(every) == 0:
@@ -535,7 +547,7 @@ class _Run:
         if is_best:
             self.best = {name: weight.clone() for name, weight in self._weights().items()}
         self._observe_schedule(value)
-        self._enter(value)
+        entry = self._enter(value)
         self.whole = True
         assert self.stopping.best is not None
         self.observers.tell(
@@ -549,12 +561,13 @@ class _Run:
                 waited=self.stopping.waited,
             ),
         )
+        self.observers.tell("on_epoch", entry)
 
     def _observe_schedule(self, value: float) -> None:
         self.schedule_state = self.schedule.observe(value, self.at.update, self.schedule_state)
         self.at = replace(self.at, validated=self.at.update)
 
-    def _enter(self, validation_loss: float | None) -> None:
+    def _enter(self, validation_loss: float | None) -> EpochRecord:
         """Add an entry to the record."""
         last_factor = self.schedule.factor(max(self.at.update - 1, 0), self.schedule_state)
         entry = EpochRecord(
@@ -567,7 +580,7 @@ class _Run:
         )
         self.record.epochs.append(entry)
         self.at = replace(self.at, recorded=self.at.update)
-        self.observers.tell("on_epoch", entry)
+        return entry
 
     def _epoch_loss(self) -> float:
         return self.at.loss_sum / self.at.weight_sum if self.at.weight_sum > 0 else 0.0
@@ -633,8 +646,8 @@ class _Run:
             "schedule": dict(self.schedule_state),
             "stopping": asdict(self.stopping),
             "record": self.record.to_json(),
-            "data": self._data(),
-            "options": self._options(),
+            "data": self._data,
+            "options": self._options,
         }
         number = next_number(self.folder)
         path = save_checkpoint(
@@ -651,8 +664,8 @@ class _Run:
     def _take_up(self, checkpoint: Checkpoint) -> None:
         state, path = checkpoint.state, checkpoint.path
         try:
-            self._require_same(state["data"], self._data(), path, "data")
-            self._require_same(state["options"], self._options(), path, "options")
+            self._require_same(state["data"], self._data, path, "data")
+            self._require_same(state["options"], self._options, path, "options")
             at = strict(_Position, state["position"], f"{path}: position")
             stopping = strict(Stopping, state["stopping"], f"{path}: stopping")
             record = FitRecord.from_json(state["record"], f"{path}: record")
@@ -699,9 +712,7 @@ class _Run:
         if there == here:
             return
         differences = [
-            f"{key} is {here.get(key)!r} now and was {there.get(key)!r} there"
-            if what == "options"
-            else f"the {key} data are not the same"
+            _difference(key, there.get(key), here.get(key), what)
             for key in sorted(set(there) | set(here))
             if there.get(key) != here.get(key)
         ]
@@ -710,10 +721,12 @@ class _Run:
             "Resume with the same, or train anew in another folder.",
         )
 
+    @cached_property
     def _data(self) -> dict[str, str | None]:
         sources = {"training": self.train, "validation": self.validation, "refit": self.all_data}
         return {name: None if source is None else source.fingerprint() for name, source in sources.items()}
 
+    @cached_property
     def _options(self) -> dict[str, Any]:
         trainer = self.trainer
         options = {f"training.{name}": value for name, value in self.options.to_mapping().items()}
@@ -840,6 +853,10 @@ def _advice(lr: float) -> str:
     )
 
 
+def _observed(batch: Batch) -> int:
+    return batch.targets.numel() if batch.mask is None else int(batch.mask.sum())
+
+
 def _device(network: torch.nn.Module) -> torch.device:
     first = next(network.parameters(), None)
     return torch.device("cpu") if first is None else first.device
@@ -883,6 +900,15 @@ def _architecture(network: torch.nn.Module) -> list[str]:
         for name, p in network.named_parameters()
     ]
     return kinds + sizes
+
+
+def _difference(key: str, there: object, here: object, what: str) -> str:
+    if what == "data":
+        return f"the {key} data are not the same"
+    if key == "network" and isinstance(there, list) and isinstance(here, list):
+        lines = [(new, old) for new, old in zip_longest(here, there) if new != old]
+        return f"the network has {lines[0][0]!r} now and had {lines[0][1]!r} there"
+    return f"{key} is {here!r} now and was {there!r} there"
 
 
 def _versions() -> dict[str, str]:

@@ -25,7 +25,7 @@ def get_rule(rule: str | Mapping[str, object] | LearningRule) -> LearningRule:
         OptionError: an unknown name or option; the nearest one is offered.
     """
     if isinstance(rule, str | Mapping):
-        built: LearningRule = named(rule, RULES, object, "learning rule")
+        built: LearningRule = named(rule, RULES, BPTT, "learning rule")
         return built
     if not isinstance(rule, LearningRule):
         raise OptionError(
