@@ -14,7 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saiki.core.errors import DTypeError, LabelError, LengthError, OptionError, SchemaError, ShapeError
+from saiki.core.errors import (
+    DTypeError,
+    LabelError,
+    LengthError,
+    OptionError,
+    SchemaError,
+    ShapeError,
+    ValueRangeError,
+)
 from saiki.core.ragged import Ragged
 from saiki.data.scaling import Scaler
 from saiki.data.splits import split_sequences
@@ -282,7 +290,12 @@ class SequenceEstimator(Estimator):
                 "Use validation=None, or give validation=(X, y).",
             )
         parts = []
-        for indices in chosen:
+        for indices, what in zip(chosen, ("training", "validation")):
+            if everything.lengths[indices].sum() == 0:
+                raise LengthError(
+                    f"every sequence of the {what} part is empty.",
+                    "Leave empty sequences out, or give more of others.",
+                )
             if everything.weights is not None and not everything.weights[indices].any():
                 raise LengthError(
                     "all sequences of the training or of the validation part have sample_weight zero.",
@@ -302,7 +315,15 @@ class SequenceEstimator(Estimator):
         if self.tokens_:
             return [torch.from_numpy(_tokens(a)) for a in arrays]
         dtype = self._torch_dtype()
-        return [torch.from_numpy(self.scaler_.transform(a)).to(dtype) for a in arrays]
+        inputs = [torch.from_numpy(self.scaler_.transform(a)).to(dtype) for a in arrays]
+        for index, x in enumerate(inputs):
+            if not bool(torch.isfinite(x).all()):
+                raise ValueRangeError(
+                    f"a sequence of X reaches {np.abs(arrays[index]).max():.3g}, which after scaling "
+                    f"({self.scaling}) is too large for {self.dtype}.",
+                    "Check the units, use another scaling, or dtype='float64'.",
+                )
+        return inputs
 
     def _source(self, part: Part) -> RaggedSource:
         targets = self._encode(part.targets)
@@ -382,11 +403,17 @@ class SequenceEstimator(Estimator):
                 out = network.hidden(ragged) if hidden else network(ragged)
             rows = [r.cpu().numpy() for r in out.to_list()] if isinstance(out, Ragged) else out.cpu().numpy()
             for i, row in zip(chosen, rows):
+                if not np.isfinite(row).all():
+                    raise ValueRangeError(
+                        f"the network's answer for sequence {i} of X is not finite; the sequence reaches "
+                        f"{np.abs(arrays[i]).max(initial=0):.3g}.",
+                        "Check its units against those of the training data.",
+                    )
                 found[i] = row
         rows_found: list[Array] = [row for row in found if row is not None]
         return np.concatenate(rows_found) if self.per_step_ else np.stack(rows_found)
 
-    def fit_transform(self, X: object, y: object = None, **fit_arguments: Any) -> Array | list[Array]:  # noqa: ANN401
+    def fit_transform(self, X: object, y: object = None, **fit_arguments: Any) -> Array | list[Array]:
         """`fit(X, y, ...)`, then `transform(X)`: what a Pipeline calls on a step that is not its last."""
         return self.fit(X, y, **fit_arguments).transform(X, fit_arguments.get("lengths"))
 

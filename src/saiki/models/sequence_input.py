@@ -173,8 +173,8 @@ def _read_plain(
         raise DTypeError(
             f"{name} is {type(X).__name__} but must be sequences.", "Give a list of (T_i, F) arrays."
         )
-    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim >= 2:
-        X = _numbers(X, name)
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim != 1:
+        X = _numbers(X, name)  # only a row of objects is a list of sequences
     if not isinstance(X, np.ndarray) and not isinstance(X, Iterable):
         if not hasattr(X, "__array__"):
             raise DTypeError(
