@@ -259,3 +259,22 @@ def test_a_state_that_is_not_ours_is_refused(tmp_path):
         save_checkpoint(folder, 0, model=good.model, training=training, state=good.state)
         with pytest.raises(CheckpointError, match=match):
             trainer.fit(Net(), "squared", data[0], data[1], checkpoint=folder, resume=True)
+
+
+def test_resuming_under_other_versions_is_said(tmp_path, caplog):
+    """Bits are promised for the same versions and threads; elsewhere the run goes on and says so."""
+    data = sources()
+    trainer = L.Trainer(max_epochs=1, batch_size=8)
+    trainer.fit(Net(), "squared", data[0], data[1], checkpoint=tmp_path / "here")
+    good = L.newest_verified(tmp_path / "here")
+    state = json.loads(json.dumps(good.state))
+    state["record"]["versions"]["torch"] = "2.0.0"
+    state["record"]["machine"]["threads"] = 64
+    save_checkpoint(tmp_path / "there", 0, model=good.model, training=good.training, state=state)
+    record = trainer.fit(Net(), "squared", data[0], data[1], checkpoint=tmp_path / "there", resume=True)
+    expected = [
+        f"Resumed with torch {torch.__version__} where it was 2.0.0: bits may differ.",
+        f"Resumed with threads {torch.get_num_threads()} where it was 64: bits may differ.",
+    ]
+    assert record.notes[-2:] == expected
+    assert all(note in caplog.text for note in expected)

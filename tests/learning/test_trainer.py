@@ -8,7 +8,7 @@ import torch
 from problems import OPTIMISERS, SCHEDULES, Net, digest, ragged, sequences, sources, timeless
 
 from saiki import learning as L
-from saiki import losses
+from saiki import losses, nn
 from saiki.core.errors import (
     CheckpointError,
     DataError,
@@ -706,3 +706,39 @@ def test_evaluation_leaves_the_training_flags_as_they_were():
     assert first == L.evaluate(network, losses.squared, sources()[1], batch_size=3) or math.isclose(
         first, L.evaluate(network, losses.squared, sources()[1], batch_size=3), rel_tol=1e-6
     )
+
+
+def stack(seed):
+    """Our own layers: dropout between layers and after, learned initial states, attention."""
+    return nn.Stack.build(
+        [
+            nn.LSTMConfig(hidden_size=4, num_layers=2, dropout=0.3, learn_initial_state=True),
+            nn.DropoutConfig(p=0.3, locked=True),
+            nn.AttentionPoolConfig(),
+        ],
+        3,
+        2,
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def test_our_own_layers_resume_bit_for_bit_and_decay_w_and_r_only(tmp_path):
+    assert L.penalised(stack(1)) == {
+        "layers.lstm.weight_ih_l0",
+        "layers.lstm.weight_hh_l0",
+        "layers.lstm.weight_ih_l1",
+        "layers.lstm.weight_hh_l1",
+        "layers.attention_pool.weight",
+        "layers.head.weight",
+    }
+    train, validation, everything = sources()
+    trainer = L.Trainer(
+        training=L.Training(refit="all", weight_decay=0.1), lr=0.02, max_epochs=2, batch_size=8
+    )
+    whole, again = stack(1), stack(2)
+    options = {"all_data": everything, "every_minutes": 0}
+    trainer.fit(whole, "squared", train, validation, all_data=everything)
+    with pytest.raises(Killed):
+        trainer.fit(stack(1), ending(4), train, validation, checkpoint=tmp_path, **options)
+    trainer.fit(again, ending(NEVER), train, validation, checkpoint=tmp_path, resume=True, **options)
+    assert digest(again) == digest(whole)
