@@ -186,6 +186,12 @@ class ForecastNetwork(torch.nn.Module):
         """D, what the stack hands to the head."""
         return self.stack.output_size
 
+    @property
+    def layers(self) -> dict[str, torch.nn.Module]:
+        """Every part by its name: the stack's layers, the head and the highway."""
+        own = {"head": self.head} if self.highway is None else {"head": self.head, "highway": self.highway}
+        return {**dict(self.stack.layers.items()), **own}
+
     def summary(self, steps: int | None = None) -> Summary:
         """The table of layers, output shapes and parameters; `print` it."""
         table = self.stack.summary(steps)

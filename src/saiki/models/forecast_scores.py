@@ -7,7 +7,7 @@ Only observed values count. With n windows, H steps and K series at once:
     MASE              |error| / mean |z_t - z_{t-m}| over the series' training rows, m the season
     sMAPE             200 |a - f| / (|a| + |f|), per cent
     CRPS              2 · mean pinball loss over the quantiles, in the table's units
-    coverage          share of the truth between the lowest and the highest quantile
+    coverage, width   share of the truth from the lowest to the highest quantile, and their distance
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from saiki import metrics
+from saiki.core.errors import DataError
 from saiki.models.forecast_windows import Array
 
 
@@ -63,58 +65,55 @@ class Forecasts:
 
 
 def figures(forecasts: Forecasts) -> dict[str, float]:
-    """The figures of the file's head; NaN where nothing was observed."""
-    truth, point = forecasts.truth, forecasts.point
-    seen = ~np.isnan(truth)
-    error = np.where(seen, point - truth, 0.0)
-    size = np.where(seen, np.abs(truth) + np.abs(point), 1.0)
-    count = max(int(seen.sum()), 1) if seen.any() else np.nan
-    scaled = error / forecasts.scale[:, None]
-    mase = np.abs(error) / forecasts.seasonal[:, None]
-    found = {
-        "mae": np.abs(error).sum() / count,
-        "mse": (error**2).sum() / count,
-        "rmse": np.sqrt((error**2).sum() / count),
-        "mae_scaled": np.abs(scaled).sum() / count,
-        "mse_scaled": (scaled**2).sum() / count,
-        "smape": 200 * np.divide(np.abs(error), size, out=np.zeros_like(size), where=size > 0).sum() / count,
-        "mase": np.nan if np.isnan(mase[seen]).all() else np.nanmean(mase[seen]),
+    """The figures of the file's head; MASE is NaN where no series has a seasonal difference."""
+    y, f = forecasts.truth, forecasts.point
+    scale = forecasts.scale[:, None]
+    found: dict[str, float] = {
+        "mae": metrics.mae(y, f),
+        "mse": metrics.mse(y, f),
+        "rmse": metrics.rmse(y, f),
+        "mae_scaled": metrics.mae(y / scale, f / scale),
+        "mse_scaled": metrics.mse(y / scale, f / scale),
+        "smape": metrics.smape(y, f),
+        "mase": _mase(forecasts),
     }
     if forecasts.quantiles is not None:
-        found.update(_quantile_figures(forecasts, seen))
+        q = forecasts.quantiles
+        found["crps"] = metrics.crps_quantiles(y, q, forecasts.levels)
+        if len(forecasts.levels) > 1:
+            found["coverage"] = metrics.coverage(y, q[..., 0], q[..., -1])
+            found["width"] = metrics.interval_width(y, q[..., 0], q[..., -1])
     return {name: float(value) for name, value in found.items()}
 
 
-def _quantile_figures(forecasts: Forecasts, seen: Array) -> dict[str, float]:
-    assert forecasts.quantiles is not None
-    e = (forecasts.truth[..., None] - forecasts.quantiles)[seen]  # (observed, Q)
-    if not len(e):
-        return {"crps": np.nan, "coverage": np.nan}
-    q = np.array(forecasts.levels)
-    found = {"crps": float(2 * np.maximum(q * e, (q - 1) * e).mean())}
-    if len(q) > 1:
-        found["coverage"] = float(((e[:, 0] >= 0) & (e[:, -1] <= 0)).mean())
-    return found
+def _mase(forecasts: Forecasts) -> float:
+    """MASE over the windows whose series has a seasonal difference."""
+    rows = np.isfinite(forecasts.seasonal)  # (n, K)
+    y = np.moveaxis(forecasts.truth, 1, 2)[rows]  # (windows and targets, H)
+    if not rows.any() or np.isnan(y).all():
+        return float("nan")
+    f = np.moveaxis(forecasts.point, 1, 2)[rows]
+    return float(metrics.mase(y, f, forecasts.seasonal[rows]))
 
 
 def by_horizon(forecasts: Forecasts) -> list[dict[str, float]]:
-    """One row a step ahead: step, mae, rmse and, with quantiles, coverage and the width of the interval."""
+    """One row a step ahead: step, mae, rmse and, with quantiles, coverage and the width of the interval.
+
+    A step that was never observed has NaN.
+    """
     rows = []
     for step in range(forecasts.point.shape[1]):
-        truth, point = forecasts.truth[:, step], forecasts.point[:, step]
-        seen = ~np.isnan(truth)
-        error = (point - truth)[seen]
-        row = {"step": float(step + 1), "mae": _mean(np.abs(error)), "rmse": float(np.sqrt(_mean(error**2)))}
+        y, f = forecasts.truth[:, step], forecasts.point[:, step]
+        seen = not np.isnan(y).all()
+        row = {"step": float(step + 1)}
+        row["mae"] = float(metrics.mae(y, f)) if seen else float("nan")
+        row["rmse"] = float(metrics.rmse(y, f)) if seen else float("nan")
         if forecasts.quantiles is not None and len(forecasts.levels) > 1:
             low, high = forecasts.quantiles[:, step, :, 0], forecasts.quantiles[:, step, :, -1]
-            row["coverage"] = _mean(((low <= truth) & (truth <= high))[seen].astype(np.float64))
-            row["width"] = _mean((high - low)[seen])
+            row["coverage"] = float(metrics.coverage(y, low, high)) if seen else float("nan")
+            row["width"] = float(metrics.interval_width(y, low, high)) if seen else float("nan")
         rows.append(row)
     return rows
-
-
-def _mean(values: Array) -> float:
-    return float(values.mean()) if values.size else float("nan")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -164,14 +163,10 @@ def seasonal_difference(values: Array, season: int | None) -> Array:
 
     A series that repeats itself exactly has no scale, and so no MASE.
     """
-    m = season or 1
-    K = values.shape[1]
-    if len(values) <= m:
-        return np.full(K, np.nan)
-    difference = np.abs(values[m:] - values[:-m])
-    out = np.full(K, np.nan)
-    for k in range(K):
-        seen = difference[:, k][~np.isnan(difference[:, k])]
-        if seen.size and seen.mean() > 0:
-            out[k] = seen.mean()
-    return out
+    found = []
+    for column in values.T:
+        try:
+            found.append(metrics.seasonal_scale(column, season or 1))
+        except DataError:  # too short, or it repeats itself
+            found.append(float("nan"))
+    return np.array(found)

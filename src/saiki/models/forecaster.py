@@ -332,7 +332,6 @@ class Forecaster(Estimator):
         )
         panel = make_panel(raws, self.columns_, self.scaling_)
         self._check_room(panel, spans)
-        K = panel.targets
         self.seasonal_ = self._seasonal(train_rows)
         index = self._index(panel, raws, self._asked)
         parts = {name: self._each(spans, name) for name in ("train", "validation", "test")}
@@ -374,7 +373,7 @@ class Forecaster(Estimator):
             observers=observers,
         )
         self.spread_ = self._intervals(network, train, validation, refit)
-        self._judge(panel, raws, parts, K)
+        self._judge(panel, raws, parts)
         return self
 
     def _check_options(self) -> None:
@@ -664,28 +663,26 @@ class Forecaster(Estimator):
 
     # ---- measuring -----------------------------------------------------------------------------------------
 
-    def _judge(self, panel: Panel, raws: Sequence[Raw], parts: Mapping[str, list[slice]], K: int) -> None:
+    def _judge(self, panel: Panel, raws: Sequence[Raw], parts: Mapping[str, list[slice]]) -> None:
         """Our figures, and the simple models', on the test part or else on the validation part."""
-        self.metrics_, self.baselines_, self.details_, self.backtest_ = {}, [], {}, None
+        index = self._index(panel, raws, self.horizon)
+        self.metrics_, self.baselines_, self.backtest_ = {}, [], None
+        self.details_ = {"splits": [self._part(name, index, raws, spans) for name, spans in parts.items()]}
+        self.details_["splits"] = [part for part in self.details_["splits"] if part["windows"]]
         what = "test" if self.test else "validation" if self.validation else None
         if what is None:
             return
-        index = self._index(panel, raws, self.horizon)
         windows = self._windows(panel, index, parts[what], what, self.horizon)
         if self.baselines and not inside_search():
             learned = index.within(parts["train"])
             if what == "test" and self.validation:
-                learned = index.select(
-                    np.isin(
-                        index.origin,
-                        np.concatenate([learned.origin, index.within(parts["validation"]).origin]),
-                    )
-                )
+                both = [learned.origin, index.within(parts["validation"]).origin]
+                learned = index.select(np.isin(index.origin, np.concatenate(both)))
             self._fit_baselines(panel, observed_windows(panel, learned))
         self.backtest_ = self._measure(windows, raws, self.seasonal_)
         self.metrics_ = dict(self.backtest_.metrics)
         self.baselines_ = [dict(row) for row in self.backtest_.baselines]
-        self.details_ = {
+        self.details_ |= {
             "measured_on": what,
             "origins": len(windows),
             "levels": list(self.spread_.levels),
@@ -694,7 +691,69 @@ class Forecaster(Estimator):
                 name: [None if np.isnan(v) else float(v) for v in values]
                 for name, values in self.backtest_.baselines_by_horizon.items()
             },
+            "fan": self._fan(self.backtest_.forecasts, raws),
         }
+
+    def _part(
+        self, name: str, index: WindowIndex, raws: Sequence[Raw], spans: Sequence[slice]
+    ) -> dict[str, Any]:
+        """What served for what, for the report."""
+        copies = len(spans) // len(raws)
+        inside = index.within(spans)
+        K = len(self.columns_.targets)
+        rows = [raw.rows(span) for raw, span in zip(raws, spans[::copies])]
+        missing = sum(int(np.isnan(raw.numbers[:, :K]).sum()) for raw in rows)
+        ends = [raw.times[[0, -1]] for raw in rows if raw.times is not None and len(raw)]
+        span = ""
+        if ends:
+            low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+            span = f"{show(low, self.columns_)} to {show(high, self.columns_)}"
+        label = "training" if name == "train" else name
+        return {"name": label, "windows": len(inside), "span": span, "missing": missing}
+
+    def _fan(self, forecasts: Forecasts, raws: Sequence[Raw]) -> dict[str, Any]:
+        """The last forecast of the first series beside what came, for the report."""
+        from saiki.models.forecast_report import plain_times
+
+        at = int(np.flatnonzero(forecasts.series == forecasts.series.min())[-1])
+        copies = 1 if self.columns_.mode == "joint" else len(self.columns_.targets)
+        raw = raws[int(forecasts.series[at]) // copies]
+        origin, H = int(forecasts.origins[at]), self.horizon
+        target = int(forecasts.series[at]) % copies
+        past = raw.rows(slice(max(0, origin - self.context_), origin))
+        levels = list(forecasts.levels) or [0.5]
+        point = forecasts.point[at, :, :1]
+        quantiles = point if forecasts.quantiles is None else forecasts.quantiles[at, :, 0]
+
+        def numbers(values: Array) -> list[float | None]:
+            return [None if np.isnan(value) else float(value) for value in values]
+
+        ahead = raw.rows(slice(origin, origin + H)).times
+        return {
+            "name": self.columns_.targets[target],
+            "levels": levels,
+            "times": plain_times(ahead, origin, H),
+            "quantiles": quantiles.T.tolist(),
+            "truth": numbers(forecasts.truth[at, :, 0]),
+            "past_times": plain_times(past.times, origin - len(past), len(past)),
+            "past": numbers(past.numbers[:, target]),
+        }
+
+    def beyond_first(self) -> Answer:
+        """The forecast after the end of the data that fit saw, (series, H, K) in the table's units.
+
+        Raises:
+            DataError: covariates known ahead are needed, which only `forecast(future=…)` is given.
+        """
+        ahead = self._ahead(self.tail_, self.horizon, None)
+        return self._beyond(self.tail_, ahead, self.horizon)
+
+    def report(self) -> str | None:
+        """The report as one self-contained HTML page."""
+        from saiki.models.forecast_report import report_of
+
+        self._require_fitted()
+        return report_of(self)
 
     def _fit_baselines(self, panel: Panel, index: WindowIndex) -> None:
         """One set of regressions for all series of a shared model, one a target for a joint one."""
