@@ -17,6 +17,7 @@ from saiki.core.errors import (
     NonFiniteError,
     OptionError,
     ShapeError,
+    UsageError,
 )
 from saiki.learning.rules import RuleState, objective, sequence_weights
 
@@ -687,6 +688,12 @@ def test_a_rule_with_memory_updates_inside_the_sequence_and_resumes_there(after,
     again = Net(seed=8, per_step=True)
     record_again = fit(trainer, again, data, checkpoint=tmp_path, resume=True, every_minutes=0)
     assert digest(again) == digest(network) and timeless(record_again) == timeless(record)
+
+
+def test_a_rule_that_gives_no_chunk_is_refused(monkeypatch):
+    monkeypatch.setattr(L.BPTT, "chunks", lambda self, batch: ())
+    with pytest.raises(UsageError, match=r"BPTT\(\) gave no chunk for a batch of 22 sequences"):
+        fit(L.Trainer(), Net(), sources())
 
 
 def test_the_state_of_a_rule_is_a_value():

@@ -62,7 +62,7 @@ class LearningRule(Protocol):
         ...
 
     def chunks(self, batch: Batch) -> Iterable[Batch]:
-        """The batch in the pieces after each of which the weights are updated, in the order of time."""
+        """The batch in pieces, at least one, in the order of time; the weights are updated after each."""
         ...
 
     def updates(self, steps: int) -> int:

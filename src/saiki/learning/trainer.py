@@ -42,6 +42,7 @@ from saiki.core.errors import (
     OptionError,
     SaikiError,
     SchemaError,
+    UsageError,
 )
 from saiki.core.log import logger
 from saiki.core.record import EpochRecord, FitRecord
@@ -372,6 +373,11 @@ class _Run:
                 if self.at.chunk == 0:
                     self.rule_state = self.rule.start(self.network, batch.B)
                 chunks = list(self.rule.chunks(batch))
+                if not chunks:
+                    raise UsageError(
+                        f"the learning rule {self.rule!r} gave no chunk for a batch of {batch.B} sequences.",
+                        "A rule gives at least one, even where every sequence is empty.",
+                    )
                 for chunk in range(self.at.chunk, len(chunks)):
                     self._validate_if_due()
                     if self._stopped():
@@ -455,9 +461,8 @@ class _Run:
 
     def _interrupted(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt) and self.folder is not None and self.whole:
-            if (
-                self.before is not None
-            ):  # the forward pass may have drawn masks for an update that was not made
+            # the forward pass may have drawn masks for an update that was not made
+            if self.before is not None:
                 self._put_back(self.before)
                 self.before = None
             try:
