@@ -262,6 +262,9 @@ def test_other_metrics_at_which_a_simple_method_is_better_are_named():
     assert verdict.elsewhere == (
         "By root mean squared error, ridge is better: 0.550 ppm against 0.600 ppm for LSTM.",
     )
+    three = (*both, Metric(name="MASE"), Metric(name="sMAPE"))
+    verdict = compare((0.6, 0.6, 0.6, 0.1), ("ridge", (0.5, 0.55, 0.5, 0.2)), metrics=three).verdict()
+    assert verdict.elsewhere == ("Ridge is better by root mean squared error and MASE too.",)
 
 
 @pytest.mark.parametrize(
@@ -323,3 +326,5 @@ def test_gradients_that_were_clipped_are_counted():
         report(full(record=record(updates=[(k, 0.1, n) for k, n in enumerate([0.5, 2.0, 3.0, np.inf])])))
     ).words
     assert "75 % of those shown were above 1 and clipped to it" in words
+    words = read(report(full(clip_norm=1e9))).words
+    assert "none of those shown was above 1e+09" in words

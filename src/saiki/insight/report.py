@@ -131,7 +131,7 @@ class Verdict:
     Args:
         sentence: who won by the first metric and by how much.
         ours_won: whether our model was best by the first metric; None where there was nothing to compare.
-        elsewhere: one sentence for each other metric at which another method was better than ours.
+        elsewhere: the other metrics at which another method was better than ours, in sentences.
     """
 
     sentence: str
@@ -209,14 +209,24 @@ class Comparison:
                 f"{mine}, {_distance(ours, rival, metric)} it. "
                 f"Prefer {rival.name} unless you need what only the model gives."
             )
-        elsewhere = []
-        for k, other in enumerate(self.metrics[1:], start=1):
+        better: dict[str, list[int]] = {}  # method -> the other metrics at which it beat ours
+        for k in range(1, len(self.metrics)):
             best = self.best(k)
             if best is not None and not best.ours and math.isfinite(ours.values[k]):
-                elsewhere.append(
-                    f"By {other.name}, {best.name} is better: {_value(best, self, k)} "
-                    f"against {_value(ours, self, k)} for {ours.name}."
-                )
+                better.setdefault(best.name, []).append(k)
+        elsewhere = []
+        for name, columns in better.items():
+            best = next(score for score in self.scores if score.name == name)
+            if len(columns) > 1:
+                also = " too" if not won and name == rival.name else ""
+                by = _join([self.metrics[k].name for k in columns])
+                elsewhere.append(f"{_capital(name)} is better by {by}{also}.")
+                continue
+            (k,) = columns
+            elsewhere.append(
+                f"By {self.metrics[k].name}, {name} is better: {_value(best, self, k)} "
+                f"against {_value(ours, self, k)} for {ours.name}."
+            )
         return Verdict(sentence=sentence, ours_won=won, elsewhere=tuple(elsewhere))
 
 
@@ -483,6 +493,8 @@ def _gradient_sentence(record: FitRecord, clip_norm: float | None) -> str:
     sentence = f"The length of the gradient before each of {_count(int(record.updates[-1][0]))} updates"
     if clip_norm is None:
         return sentence + "."
+    if not (norms > clip_norm).any():
+        return f"{sentence}; none of those shown was above {clip_norm:g}, where gradients are clipped."
     share = 100 * float((norms > clip_norm).mean())
     return f"{sentence}; {share:.0f} % of those shown were above {clip_norm:g} and clipped to it."
 
