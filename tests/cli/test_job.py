@@ -71,5 +71,5 @@ def test_the_command_line_overrides_the_file_where_it_speaks() -> None:
 
 
 def test_unknown_key_without_a_near_name_lists_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="known here: alpha, beta"):
+    with pytest.raises(OptionError, match="Known: alpha, beta"):
         refuse_unknown({"zzzzzz": 1}, ["alpha", "beta"], "job.toml")

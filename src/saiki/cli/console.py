@@ -56,34 +56,42 @@ def _finite(value: Any) -> Any:  # noqa: ANN401
     return str(value)
 
 
-def cell(value: object) -> str:
-    """A table cell as a person reads it: four significant digits, a dash where there is nothing."""
-    if hasattr(value, "item"):
-        value = value.item()
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-    return str(value)
-
-
 def format_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None) -> str:
-    """Plain columns, numbers to the right, a rule under the head; reads the same without colour."""
+    """Plain columns, numbers to the right, a rule under the head; reads the same without colour.
+
+    The numbers of a column share their decimals: as many as give its largest four digits.
+    """
     if not rows:
         return ""
     names = list(columns) if columns is not None else list(rows[0])
-    body = [[cell(row.get(name)) for name in names] for row in rows]
-    numeric = [all(isinstance(row.get(name), (Real, type(None))) for row in rows) for name in names]
-    widths = [max(len(name), *(len(line[k]) for line in body)) for k, name in enumerate(names)]
+    cells = [_column([row.get(name) for row in rows]) for name in names]
+    widths = [max(len(name), *(len(text) for text in texts)) for name, (texts, _) in zip(names, cells)]
 
-    def line(cells: Sequence[str]) -> str:
+    def line(texts: Sequence[str]) -> str:
         parts = [
             text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(cells, widths, numeric)
+            for text, width, (_, right) in zip(texts, widths, cells)
         ]
         return "  ".join(parts).rstrip()
 
-    return "\n".join([line(names), line(["─" * width for width in widths]), *(line(row) for row in body)])
+    body = [line([texts[k] for texts, _ in cells]) for k in range(len(rows))]
+    return "\n".join([line(names), line(["─" * width for width in widths]), *body])
+
+
+def _column(values: Sequence[Any]) -> tuple[list[str], bool]:
+    """The texts of one column, and whether it holds numbers."""
+    plain = [value.item() if hasattr(value, "item") else value for value in values]
+    if not all(value is None or (isinstance(value, Real) and not isinstance(value, bool)) for value in plain):
+        return ["-" if value is None else str(value) for value in plain], False
+    largest = max((abs(v) for v in plain if isinstance(v, float) and math.isfinite(v)), default=0.0)
+    decimals = min(6, max(0, 3 - math.floor(math.log10(largest)))) if largest > 0 else 0
+    return [_number(value, decimals) for value in plain], True
+
+
+def _number(value: float | None, decimals: int) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "-"
+    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
 
 
 # The figures a person wants first, in this order; --json has them all.
@@ -118,9 +126,16 @@ def write_columns(columns: Mapping[str, Any], output: Path | None, force: bool) 
     from saiki.core.files import atomic_write
     from saiki.data import write_csv
 
-    text = write_csv(columns)
+    text = write_csv({name: _short(values) for name, values in columns.items()})
     if output is None:
         sys.stdout.write(text)
     else:
         atomic_write(free_path(output, force), text.encode())
         say(f"wrote {output}")
+
+
+def _short(values: Any) -> Any:  # noqa: ANN401
+    """Floats with the seven digits that float32 holds; everything else as it is."""
+    if getattr(getattr(values, "dtype", None), "kind", "") == "f":
+        return [None if math.isnan(v) else float(f"{v:.7g}") for v in values]
+    return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from saiki.cli import options as o
 from saiki.cli.console import comparison, emit_json, format_table, say
 from saiki.cli.job import Job, overlay, read_job, refuse_unknown
 from saiki.cli.source import SOURCE_KEYS, read_sequences
-from saiki.core.errors import UsageError
+from saiki.core.errors import OptionError, SchemaError, UsageError
 
 if TYPE_CHECKING:
     from saiki.models.base import Estimator
@@ -253,11 +253,21 @@ def _estimator(task: str, job: Job, flags: Mapping[str, Any], where: str) -> Any
     if training:
         options["training"] = Training.from_mapping(training)
     if job.network is not None:
-        options["network"] = job.network
+        options["network"] = _layers(job.network, where)
     if flags["quiet"]:
         options["verbose"] = False
     make: Callable[..., Estimator] = kind
     return make(**options)
+
+
+def _layers(lines: Sequence[Mapping[str, Any]], where: str) -> list[Any]:
+    """The layers of [[network]]; a wrong line is the user's to mend, like any other option."""
+    from saiki.nn import layer_from_mapping
+
+    try:
+        return [layer_from_mapping(line, f"line {k}") for k, line in enumerate(lines, start=1)]
+    except SchemaError as error:
+        raise OptionError(f"{where}: [[network]]: {error.message}", error.hint) from error
 
 
 def _nones(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,23 +42,25 @@ def predict(
         )
     X, _ = read_sequences(data, estimator, part=part, answers=False)
     answers = estimator.predict(X)
-    parts = [np.atleast_1d(a) for a in answers]
-    per_step = bool(estimator.per_step_)
-    names = estimator.sequence_names(X)
-    columns: dict[str, Any] = {
-        "sequence": [n for n, a in zip(names, parts) for _ in range(len(a) if per_step else 1)]
-    }
-    if per_step:
-        columns["step"] = [t for a in parts for t in range(len(a))]
-    rows = np.concatenate(parts) if per_step else np.stack([np.asarray(a) for a in answers])
-    if rows.ndim == 1:
-        columns["prediction"] = rows
+    shares = estimator.predict_proba(X) if proba else None
+    columns: dict[str, Any] = {}
+    if estimator.per_step_ and isinstance(X, list):
+        columns["sequence"] = [k for k, steps in enumerate(answers) for _ in steps]
+        columns["step"] = [t for steps in answers for t in range(len(steps))]
+        answers = np.concatenate(answers)
+        shares = None if shares is None else np.concatenate(shares)
+    elif estimator.per_step_:
+        columns.update({name: X[name] for name in (estimator.id, estimator.time) if name is not None})
     else:
-        columns.update({f"prediction_{k}": rows[:, k] for k in range(rows.shape[1])})
-    if proba:
-        shares = estimator.predict_proba(X)
-        table = np.concatenate(list(shares)) if per_step else np.asarray(shares)
-        columns.update({f"p({name})": table[:, k] for k, name in enumerate(estimator.classes_)})
+        columns["sequence"] = range(len(X)) if isinstance(X, list) else [one.name for one in X.series]
+    if np.ndim(answers) == 1:
+        columns["prediction"] = answers
+    else:
+        columns.update({f"prediction_{k}": column for k, column in enumerate(np.transpose(answers))})
+    if shares is not None:
+        columns.update(
+            {f"p({name})": column for name, column in zip(estimator.classes_, np.transpose(shares))}
+        )
     if as_json:
         emit_json({"predictions": columns})
     else:
