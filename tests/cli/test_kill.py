@@ -1,4 +1,4 @@
-"""SIGKILL during `saiki fit`: the folder loads or nothing was trained yet; `--resume` ends in the same bits."""
+"""SIGKILL during `saiki fit`: the folder loads or nothing was trained; `--resume` ends in the same bits."""
 
 from __future__ import annotations
 
