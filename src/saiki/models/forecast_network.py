@@ -77,8 +77,8 @@ class Head(torch.nn.Module):
     """a = W r + b for every step ahead, plus what the covariates known of that step say.
 
     Shapes:
-        (B, D) and, where F > 0, known (B, H, F) in; (B, H, K, P) out. `weight` (H·K·P, D), which starts at 0,
-        `bias` (H·K·P,).
+        (B, D) and, where F > 0, known (B, H, F) in; (B, H, K, P) out. `weight` (H·K·P, D) and the last
+        weights of the small network start at 0, so that `bias` (H·K·P,) alone speaks at first.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Head(torch.nn.Module):
             self.state = dense(input_size, _LOCAL_SIZE)
             self.known = dense(shape.known, _LOCAL_SIZE, bias=False)
             self.local = dense(_LOCAL_SIZE, shape.targets * shape.parameters)
+            torch.nn.init.zeros_(self.local.weight)
 
     def forward(self, r: Tensor, known: Tensor | None) -> Tensor:
         """See the class."""
