@@ -347,6 +347,15 @@ def test_loading_imports_evaluates_and_unpickles_nothing(folder):
     assert seen == []
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_model_fitted_elsewhere_on_a_gpu_loads_here(folder, caplog):
+    _rewrite(folder, _set("options", "device", "cuda:1"))
+    with caplog.at_level("WARNING", logger="saiki"):
+        model = load(folder)
+    assert "was fitted on cuda:1, which is not here; it is loaded on the CPU" in caplog.text
+    assert model.device == "cpu" and model.predict(data()[0]).shape == (20,)
+
+
 def test_tasks_are_named_and_loaded_when_asked_for():
     assert list(TASKS) == ["forecaster", "classifier", "regressor"]
     assert TASKS["classifier"] is SequenceClassifier

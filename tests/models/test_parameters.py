@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from dataclasses import fields
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -150,6 +151,20 @@ def test_baselines_are_off_inside_searches(waves, monkeypatch):
     assert fitted == [1]
     SequenceClassifier(**QUICK).fit(*waves)
     assert fitted == [1, 1]
+
+
+def test_ragged_lists_and_targets_a_step_go_through_a_search():
+    rng = np.random.default_rng(0)
+    X = [rng.standard_normal((t, 2)) for t in rng.integers(2, 7, size=20)]
+    search = GridSearchCV(SequenceRegressor(**QUICK), {"lr": [0.01, 0.1]}, cv=KFold(2), error_score="raise")
+    search.fit(X, [x[:, 0] for x in X])
+    assert search.best_estimator_.per_step_ and np.isfinite(search.best_score_)
+
+
+def test_a_fitted_estimator_travels_between_processes(waves):
+    model = SequenceClassifier(**QUICK, dropout=0.3).fit(*waves)
+    again = pickle.loads(pickle.dumps(model))  # what joblib does with the folds' estimators
+    np.testing.assert_array_equal(again.predict_proba(waves[0]), model.predict_proba(waves[0]))
 
 
 def test_in_a_pipeline_last_and_in_the_middle(waves):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from saiki import SequenceClassifier, SequenceRegressor, load
-from saiki.core.errors import CheckpointError, ModelFolderError, OptionError
+from saiki.core.errors import CheckpointError, ModelFolderError, OptionError, SchemaError
 from saiki.learning import Observer
 
 QUICK = {"hidden_size": 6, "max_epochs": 6, "verbose": False, "patience": None, "dropout": 0.2}
@@ -113,6 +115,29 @@ def test_checkpoints_of_another_run_are_not_overwritten(tmp_path):
     with pytest.raises(CheckpointError, match=r"already holds checkpoints of another run.*resume=True"):
         SequenceClassifier(**QUICK, random_state=5).fit(X, y, checkpoint=away)
     assert sorted(p.name for p in away.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("speed", 3, "unknown key 'speed'"),
+        ("schema", 2, "is of schema 2, written by a newer Saiki"),
+        ("task", "oracle", "unknown task 'oracle'"),
+        ("network", {"layers": []}, "network.input_size is missing"),
+    ],
+)
+def test_what_a_checkpoint_says_of_the_estimator_is_read_strictly(key, value, said, tmp_path):
+    _, away = _stopped_after(2, tmp_path)
+    for path in away.iterdir():
+        file = path / "estimator.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+        manifest = json.loads((path / "manifest.json").read_text())
+        content = file.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        manifest["files"]["estimator.json"] = {"size": len(content), "sha256": digest}
+        (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SchemaError, match=said):
+        load(away)
 
 
 def test_resume_needs_a_folder():

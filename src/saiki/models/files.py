@@ -44,7 +44,6 @@ from saiki.core.schema import (
     read_json,
     read_tensors,
     require_free_folder,
-    seal,
     strict,
     unpack_tensors,
     write_model,
@@ -121,7 +120,6 @@ class Unfinished:
     network: NetworkFile
     fitted: dict[str, Any]
     seed: Annotated[int, Ge(0)]
-    sha256: str
 
 
 # ---- out -----------------------------------------------------------------------------------------
@@ -201,7 +199,7 @@ def checkpoint_files(estimator: Estimator, network: Stack) -> dict[str, bytes]:
         "seed": estimator.seed_,
     }
     return {
-        ESTIMATOR: json.dumps(seal(content), ensure_ascii=False, allow_nan=False).encode(),
+        ESTIMATOR: json.dumps(content, ensure_ascii=False, allow_nan=False).encode(),
         FITTED: pack_tensors(estimator._tensors(), FITTED),
     }
 
@@ -355,6 +353,7 @@ def _estimator(
             ]
         if arguments["training"] is not None:
             arguments["training"] = _training(arguments["training"])
+        arguments["device"] = _device_here(arguments["device"], where)
         if isinstance(arguments["loss"], Custom):
             arguments["loss"] = resolve(arguments["loss"], extra, LOSSES)
         return kind(**kind._arguments(arguments))
@@ -362,6 +361,16 @@ def _estimator(
         if isinstance(error, SchemaError):
             raise
         raise SchemaError(f"{where}: options: {error.message}", error.hint) from error
+
+
+def _device_here(device: str, where: str) -> str:
+    """The stored device, or the CPU where this machine has no such device."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        logger.warning(
+            "%s: the model was fitted on %s, which is not here; it is loaded on the CPU.", where, device
+        )
+        return "cpu"
+    return device
 
 
 def _training(mapping: Mapping[str, Any]) -> Training:
@@ -455,7 +464,10 @@ class _ShapesOnly(TorchFunctionMode):
 def _network(
     estimator: Estimator,
     learned: object,
-    file: NetworkFile, weights: Mapping[str, Array], where: str, extra: Mapping[str, object] | None
+    file: NetworkFile,
+    weights: Mapping[str, Array],
+    where: str,
+    extra: Mapping[str, object] | None,
 ) -> tuple[Stack, list[Layer]]:
     """The network and its configs, made only after every shape agrees with the tensors that are there."""
     if not 1 <= len(file.layers) <= MAX_LAYERS:

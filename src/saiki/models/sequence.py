@@ -395,7 +395,8 @@ class SequenceEstimator(Estimator):
 
     def _run(self, arrays: Sequence[Array], hidden: bool = False) -> Array:
         """Network outputs: (n, K), or (N, K) sequence after sequence for one output a step."""
-        network, device = self.network_, self._device()
+        network = self.network_
+        device = next((p.device for p in network.parameters()), self._device())
         found: list[Array | None] = [None] * len(arrays)
         for chosen in _batches([len(a) for a in arrays]):
             ragged = Ragged.from_list(self._inputs([arrays[i] for i in chosen])).to(device)
@@ -413,9 +414,11 @@ class SequenceEstimator(Estimator):
         rows_found: list[Array] = [row for row in found if row is not None]
         return np.concatenate(rows_found) if self.per_step_ else np.stack(rows_found)
 
-    def fit_transform(self, X: object, y: object = None, **fit_arguments: Any) -> Array | list[Array]:
-        """`fit(X, y, ...)`, then `transform(X)`: what a Pipeline calls on a step that is not its last."""
-        return self.fit(X, y, **fit_arguments).transform(X, fit_arguments.get("lengths"))
+    def fit_transform(
+        self, X: object, y: object = None, *, sample_weight: object = None, lengths: object = None
+    ) -> Array | list[Array]:
+        """`fit(X, y)`, then `transform(X)`: what a Pipeline calls on a step that is not its last."""
+        return self.fit(X, y, sample_weight=sample_weight, lengths=lengths).transform(X, lengths)
 
     def transform(self, X: object, lengths: object = None) -> Array | list[Array]:
         """The last hidden representation: what the head reads, usable as features in a Pipeline.
