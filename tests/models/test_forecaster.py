@@ -111,6 +111,17 @@ def test_a_shared_network_takes_a_series_it_never_saw_and_one_that_knows_its_ser
             model.forecast(new)
 
 
+def test_a_forecast_of_a_new_series_changes_nothing_that_was_learned():
+    both = pd.concat([frame().assign(id="a"), frame().assign(id="b", y=50 * wave(seed=1))])
+    model = small(id="id").fit(both)
+    before = model.forecast()
+    model.forecast(frame().assign(id="c", y=1e6 * wave(seed=2)))
+    low = model.forecast(frame().assign(id="c", y=1e-3 * wave(seed=2)))
+    assert low["y"].max() < 1
+    pd.testing.assert_frame_equal(model.forecast(), before)
+    assert model.learned_.scaling.numbers.series == ("a", "b")
+
+
 def test_shared_runs_each_column_alone_and_joint_lets_them_speak():
     a, b = wave(), wave(seed=1)
     for mode, moves in (("shared", False), ("joint", True)):
@@ -297,7 +308,7 @@ def test_scalers_and_weights_see_training_rows_only():
     other.loc[100:, "y"] = 1e4
     ours = small(validation=None, test=20).fit(data)
     theirs = small(validation=None, test=20).fit(other)
-    np.testing.assert_array_equal(ours.scaling_.numbers.scale, theirs.scaling_.numbers.scale)
+    np.testing.assert_array_equal(ours.learned_.scaling.numbers.scale, theirs.learned_.scaling.numbers.scale)
     for (name, p), q in zip(ours.network_.state_dict().items(), theirs.network_.state_dict().values()):
         assert torch.equal(p, q), name
 
@@ -526,14 +537,15 @@ def test_a_config_that_does_not_fit_its_tensors_is_refused(tmp_path):
 
     model = small().fit(frame())
     fitted, tensors = model._fitted(), model._tensors()
+    what = {"horizon": 4, "strategy": "direct"}
     with pytest.raises(SchemaError, match=r"tensor window.spread is \(2,\)"):
-        put_together(fitted, {**tensors, "window.spread": np.ones(2)}, 4)
+        put_together(fitted, {**tensors, "window.spread": np.ones(2)}, **what)
     with pytest.raises(SchemaError, match="tensor stretch holds values that are not positive"):
-        put_together(fitted, {**tensors, "stretch": np.zeros(3)}, 4)
+        put_together(fitted, {**tensors, "stretch": np.zeros(3)}, **what)
     with pytest.raises(SchemaError, match="no place for"):
-        put_together(fitted, {**tensors, "extra": np.zeros(3)}, 4)
+        put_together(fitted, {**tensors, "extra": np.zeros(3)}, **what)
     with pytest.raises(SchemaError, match=r"tail.numbers is \(1, 3, 1\)"):
-        put_together(fitted, {**tensors, "tail.numbers": np.zeros((1, 3, 1))}, 4)
+        put_together(fitted, {**tensors, "tail.numbers": np.zeros((1, 3, 1))}, **what)
 
 
 def test_an_unfinished_run_goes_on_bit_for_bit(tmp_path):

@@ -16,6 +16,7 @@ from saiki.losses import Quantile, Squared
 from saiki.models.forecast_network import (
     ForecastNetwork,
     ForecastShape,
+    build_network,
     gaussian_quantiles,
     ordered,
     start_at_ridge,
@@ -294,12 +295,10 @@ def test_a_seasonal_difference_where_there_is_one():
 
 
 def test_a_network_that_does_not_pool_is_refused(rng):
-    from saiki.models import Forecaster
-
     stack = Stack.build([GRUConfig(hidden_size=4)], 1, generator=rng)
     assert not stack.pooled
     with pytest.raises(OptionError, match="must end in one row a window"):
-        Forecaster._network_of(
+        build_network(
             [GRUConfig(hidden_size=4)],
             1,
             ForecastShape(horizon=1, targets=1, kind="point"),

@@ -16,6 +16,7 @@ from annotated_types import Ge, Le
 from saiki.core.errors import SchemaError
 from saiki.data import Scaler
 from saiki.models.baselines import LAG_SCALINGS, LagRegression
+from saiki.models.forecast_model import Learned, Strategy
 from saiki.models.forecast_network import ForecastShape
 from saiki.models.forecast_paths import Spread
 from saiki.models.forecast_table import Columns, Raw, Scaling
@@ -52,6 +53,7 @@ class ForecasterFitted:
     columns: Columns
     context: Count
     asked: Count
+    seed: Annotated[int, Ge(0)]
     season: Count | None
     kind: Literal["point", "quantile", "gaussian"]
     quantiles: list[Annotated[float, Ge(0), Le(1)]]
@@ -81,22 +83,6 @@ class ForecasterFitted:
         )
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Learned:
-    """What fit learned besides the network, as the estimator holds it."""
-
-    columns: Columns
-    context: int
-    season: int | None
-    framing: Framing
-    shape: ForecastShape
-    scaling: Scaling
-    spread: Spread
-    tail: list[Raw]
-    seasonal: Array
-    simple: list[list[LagRegression]]
-
-
 def taken_apart(learned: Learned) -> tuple[ForecasterFitted, dict[str, Array]]:
     """The part for config.json and the part for model.safetensors."""
     shape, framing, spread, tail = learned.shape, learned.framing, learned.spread, learned.tail
@@ -105,6 +91,7 @@ def taken_apart(learned: Learned) -> tuple[ForecasterFitted, dict[str, Array]]:
         columns=learned.columns,
         context=learned.context,
         asked=shape.horizon,
+        seed=learned.seed,
         season=learned.season,
         kind=shape.kind,
         quantiles=list(shape.quantiles),
@@ -153,7 +140,13 @@ def _plain(value: object) -> str | int | float | None:
     return value if value is None or isinstance(value, (str, int, float)) else str(value)
 
 
-def put_together(fitted: ForecasterFitted, given: Mapping[str, Array], horizon: int) -> Learned:
+def put_together(
+    fitted: ForecasterFitted,
+    given: Mapping[str, Array],
+    *,
+    horizon: int,
+    strategy: Strategy,
+) -> Learned:
     """The way back from `taken_apart`.
 
     Raises:
@@ -241,6 +234,9 @@ def put_together(fitted: ForecasterFitted, given: Mapping[str, Array], horizon: 
         raise SchemaError(f"there is a tensor {sorted(tensors)[0]!r}, which the model has no place for.")
     return Learned(
         columns=columns,
+        horizon=horizon,
+        strategy=strategy,
+        seed=fitted.seed,
         context=C,
         season=fitted.season,
         framing=framing,

@@ -19,6 +19,7 @@ quantile heads, and covariates known ahead through one small network shared by a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, final
 
@@ -26,8 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saiki.core.errors import ShapeError
+from saiki.core.errors import OptionError, ShapeError
 from saiki.core.ragged import Ragged
+from saiki.models.base import Layer
 from saiki.models.baselines import MOST_WINDOWS, ridge_map
 from saiki.models.forecast_windows import Array, WindowInputs, WindowSource
 from saiki.nn import Dense, Stack, Summary, SummaryRow
@@ -88,7 +90,7 @@ class Head(torch.nn.Module):
         *,
         generator: torch.Generator,
         dtype: torch.dtype,
-        device: torch.device | str,
+        device: torch.device | str | None,
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -124,7 +126,9 @@ class Highway(torch.nn.Module):
     Parameters `weight` (K, H, C), or (K, H, C + 1) with the level last, and `bias` (K, H); both start at 0.
     """
 
-    def __init__(self, shape: ForecastShape, *, dtype: torch.dtype, device: torch.device | str) -> None:
+    def __init__(
+        self, shape: ForecastShape, *, dtype: torch.dtype, device: torch.device | str | None
+    ) -> None:
         super().__init__()
         columns = shape.lags + shape.level
         size = (shape.targets, shape.horizon, columns)
@@ -158,7 +162,7 @@ class ForecastNetwork(torch.nn.Module):
         *,
         generator: torch.Generator,
         dtype: torch.dtype,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -219,6 +223,34 @@ class ForecastNetwork(torch.nn.Module):
                 "Add LastConfig() or another pooling layer at its end.",
             )
         return r
+
+
+def build_network(
+    layers: Sequence[Layer],
+    features: int,
+    shape: ForecastShape,
+    *,
+    source: torch.Generator,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> ForecastNetwork:
+    """Build stack, head and highway.
+
+    Args:
+        layers: configs of the stack; the last pools over time, or a layer before it does.
+        features: features a step.
+        shape: what is asked for.
+        source: for the initial weights.
+        dtype: of the parameters.
+        device: of the parameters.
+
+    Raises:
+        OptionError: the layers give one row a step.
+    """
+    stack = Stack.build(layers, features, generator=source, dtype=dtype, device=device)
+    if not stack.pooled:
+        raise OptionError("network must end in one row a window.", "Add LastConfig() at its end.")
+    return ForecastNetwork(stack, shape, generator=source, dtype=dtype, device=device)
 
 
 def ordered(a: Tensor, median: int) -> Tensor:

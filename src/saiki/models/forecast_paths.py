@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from saiki.losses import gaussian_parameters
 from saiki.models.forecast_network import ForecastNetwork, gaussian_quantiles
-from saiki.models.forecast_windows import Array, Framing, Panel, WindowInputs, WindowSource
+from saiki.models.forecast_windows import Array, Framing, WindowInputs, WindowSource
 
 PATHS = 100  # sampled paths a window: the 10 % and 90 % quantiles are then sure to about 3 % of probability
 _WINDOWS_AT_ONCE = 1_024  # windows run through the network at once; changes speed and memory only
@@ -140,6 +140,41 @@ def calibration(outputs: Array, truth: Array, levels: tuple[float, ...], median:
         )  # > 1: farther out than the quantile
         stretch[index] = np.clip(np.quantile(ratio, max(level, 1 - level)), 0.25, 4.0)
     return stretch
+
+
+def fit_spread(
+    network: ForecastNetwork,
+    spread: Spread,
+    train: WindowSource,
+    honest: WindowSource | None,
+    calibrate: bool,
+) -> Spread:
+    """How wide intervals are, learned from windows that training did not fit, where there are any.
+
+    Args:
+        network: the trained one.
+        spread: the levels.
+        train: the training windows.
+        honest: windows that were not trained on, or None.
+        calibrate: whether quantiles are stretched.
+
+    Returns:
+        For quantiles, the factors of `calibration` (1 without honest windows); for points, the quantiles of
+        the residuals, on the training windows where there are no others.
+    """
+    kind = network.shape.kind
+    if kind == "gaussian" or (kind == "quantile" and (honest is None or not calibrate)) or not spread.levels:
+        return spread
+    windows = train if honest is None else honest
+    outputs, level = run(network, windows)
+    truth = (windows.truth() - level[:, None]) / windows.framing.spread
+    if kind == "quantile":
+        shape = network.shape
+        return replace(spread, stretch=calibration(outputs, truth, shape.quantiles, shape.median))
+    residuals = truth - outputs
+    empty = np.isnan(residuals).all(axis=0)
+    quantiles = np.nanquantile(np.where(empty, 0.0, residuals), spread.levels, axis=0)
+    return replace(spread, residuals=np.moveaxis(quantiles, 0, -1))
 
 
 def recursive(
@@ -283,15 +318,3 @@ def _inverse(levels: Array, known: Array, middle: Array, u: Array, z: Array) -> 
         else:
             drawn = np.where(outside, middle + (known[..., edge] - middle) * z / normal[edge], drawn)
     return drawn
-
-
-def extended_windows(panel: Panel, steps: int, known: Array) -> tuple[Panel, Array]:
-    """The panel with `steps` rows to come, and (S,) the row at which they begin in each series.
-
-    Args:
-        panel: what was observed.
-        steps: H.
-        known: (S, H, F) known covariates of the rows to come.
-    """
-    longer = panel.extended(steps, known)
-    return longer, longer.starts[1:] - steps

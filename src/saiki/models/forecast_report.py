@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from saiki.insight import Fact, HorizonErrors, Metric, Picture, Split, figures, picture
+from saiki.models.forecast_ahead import beyond
+from saiki.models.forecast_details import plain_numbers, plain_times
+from saiki.models.forecast_network import ForecastNetwork
 from saiki.models.forecast_windows import Array
 from saiki.models.reporting import compare, page
 
@@ -77,7 +80,9 @@ def report_of(model: Forecaster) -> str:
             )
             for part in details.get("splits", [])
         ],
-        loss={"quantile": "quantile loss", "gaussian": "negative log-likelihood"}.get(model.kind_, "loss")
+        loss={"quantile": "quantile loss", "gaussian": "negative log-likelihood"}.get(
+            model.learned_.shape.kind, "loss"
+        )
         + " of scaled targets",
         notes=notes,
     )
@@ -163,20 +168,12 @@ def times_of(times: Sequence[str] | Sequence[float]) -> Array:
     return np.array(times, dtype=np.float64)
 
 
-def plain_times(times: Array | None, first: int, count: int) -> list[Any]:
-    """Times for JSON: text for dates, numbers otherwise, row numbers where there are none."""
-    if times is None:
-        return [float(row) for row in range(first, first + count)]
-    chosen = times[:count]
-    if chosen.dtype.kind == "M":
-        return [str(time) for time in chosen.astype("datetime64[s]")]
-    return [float(time) for time in chosen]
-
-
 def next_fan(model: Forecaster) -> dict[str, Any]:
     """The forecast after the end of the first series, as `_fan` takes it."""
-    raw, columns = model.tail_[0], model.columns_
-    found = model.beyond_first()
+    learned, columns = model.learned_, model.columns_
+    raw = learned.tail[0]
+    ahead_of = [np.zeros((model.horizon, 0)) for _ in learned.tail]
+    found = beyond(cast("ForecastNetwork", model.network_), learned, learned.tail, ahead_of, model.horizon)
     quantiles = found.point[0, :, :1] if found.quantiles is None else found.quantiles[0, :, 0]
     H = len(quantiles)
     ahead = None
@@ -184,9 +181,9 @@ def next_fan(model: Forecaster) -> dict[str, Any]:
         ahead = columns.frequency.following(raw.times[-1], H)
     return {
         "name": columns.targets[0],
-        "levels": [0.5] if found.quantiles is None else list(model.spread_.levels),
+        "levels": [0.5] if found.quantiles is None else list(learned.spread.levels),
         "times": plain_times(ahead, len(raw), H),
         "quantiles": quantiles.T.tolist(),
         "past_times": plain_times(raw.times, 0, len(raw)),
-        "past": [None if np.isnan(value) else float(value) for value in raw.numbers[:, 0]],
+        "past": plain_numbers(raw.numbers[:, 0]),
     }

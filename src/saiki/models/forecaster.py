@@ -18,21 +18,33 @@ from torch import Tensor
 from saiki.core.checks import require_bool, require_int
 from saiki.core.errors import DataError, DTypeError, OptionError, SchemaError, ValueRangeError
 from saiki.core.random import generator
-from saiki.data import Table, WindowScaling, check_complete, like_form, read_table, split_in_time
-from saiki.data import Windows as WindowIndex
+from saiki.data import Table, WindowScaling, like_form, read_table, split_in_time
 from saiki.learning import Observer, Training
 from saiki.losses import Gaussian, Quantile, get_loss
 from saiki.models.base import Array, CommonOptions, Estimator, Layer, RandomState, inside_search
-from saiki.models.baselines import (
-    MOST_WINDOWS,
-    LagRegression,
-    fit_lag_regressions,
-    seasonal_naive,
+from saiki.models.forecast_ahead import (
+    as_columns,
+    beyond,
+    contexts,
+    covariates_ahead,
+    end_of,
+    extended,
+    history,
+    last_windows,
 )
-from saiki.models.forecast_files import ForecasterFitted, Learned, put_together, taken_apart
-from saiki.models.forecast_network import ForecastNetwork, ForecastShape, Kind, start_at_ridge
-from saiki.models.forecast_paths import Answer, Spread, answer, calibration, recursive, run
-from saiki.models.forecast_scores import Backtest, Forecasts, by_horizon, figures, seasonal_difference
+from saiki.models.forecast_details import details_of, part_of
+from saiki.models.forecast_files import ForecasterFitted, put_together, taken_apart
+from saiki.models.forecast_measure import fit_simple, measure, skill
+from saiki.models.forecast_model import Learned, Strategy
+from saiki.models.forecast_network import (
+    ForecastNetwork,
+    ForecastShape,
+    Kind,
+    build_network,
+    start_at_ridge,
+)
+from saiki.models.forecast_paths import Answer, Spread, fit_spread
+from saiki.models.forecast_scores import Backtest
 from saiki.models.forecast_table import (
     Columns,
     Covariates,
@@ -44,26 +56,14 @@ from saiki.models.forecast_table import (
     choose_columns,
     make_panel,
     read_raw,
-    rows_to_come,
-    show,
 )
-from saiki.models.forecast_windows import (
-    Framing,
-    Panel,
-    WindowSource,
-    fill_gaps,
-    observed_windows,
-    spread_of,
-)
+from saiki.models.forecast_windows import Framing, Panel, WindowSource, spread_of
 from saiki.nn import EmbeddingConfig, LastConfig, Stack
 
-Strategy: TypeAlias = Literal["direct", "recursive"]
 ScalingOption: TypeAlias = Literal["standard", "minmax", "series"]
 MissingOption: TypeAlias = Literal["error", "interpolate", "mask"]
 GapsOption: TypeAlias = Literal["error", "complete", "keep"]
 Part: TypeAlias = float | int | str | None
-
-_BASELINE_VALUES = 20_000_000  # lags and targets a simple model is fitted on at most, 160 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +157,7 @@ class Forecaster(Estimator):
         context_: C.
         season_: m, or None.
         series_names_: names of the series that training saw.
+        learned_: everything fit learned besides the network's weights.
         metrics_: figures on the test part, or on the validation part where there is none.
         baselines_: the same figures of the simple models.
         details_: which part that was, and the errors by step ahead.
@@ -171,18 +172,7 @@ class Forecaster(Estimator):
     OptionsFile: ClassVar[type[CommonOptions]] = ForecasterOptions
     FittedFile: ClassVar[type] = ForecasterFitted
 
-    columns_: Columns
-    kind_: Kind
-    levels_: tuple[float, ...]
-    framing_: Framing
-    scaling_: Scaling
-    spread_: Spread
-    tail_: list[Raw]
-    lag_models_: list[list[LagRegression]]
-    seasonal_: Array
-    context_: int
-    season_: int | None
-    series_names_: list[str]
+    learned_: Learned
     backtest_: Backtest | None
 
     def __init__(
@@ -306,75 +296,93 @@ class Forecaster(Estimator):
         self._begin(checkpoint, resume)
         self._check_options()
         table = self._table(data)
-        self.columns_ = choose_columns(
+        columns = choose_columns(
             table,
             targets=self.targets,
             covariates=Covariates.of(self.covariates),
             mode=self.series,
             id_mode=self.ids,
         )
-        check_table(table, self.columns_, self.missing)
-        if self.strategy == "recursive" and self.columns_.past:
+        check_table(table, columns, self.missing)
+        if self.strategy == "recursive" and columns.past:
             raise OptionError(
-                f"strategy='recursive' cannot use the past covariate {self.columns_.past[0]!r}: it would "
-                "have to be forecast, too.",
+                f"strategy='recursive' cannot use the past covariate {columns.past[0]!r}: it would have to "
+                "be forecast, too.",
                 "Use strategy='direct', or leave it out.",
             )
-        self._settle_sizes(table)
-        raws = [self._used(raw) for raw in read_raw(table, self.columns_)]
+        loss = self._choose_loss()
+        raws = [self._used(raw) for raw in read_raw(table, columns)]
         spans = [self._split(raw) for raw in raws]
         train_rows = [raw.rows(span.train) for raw, span in zip(raws, spans)]
-        self.scaling_ = Scaling.fit(
-            train_rows,
-            self.columns_,
-            "standard" if self.scaling == "series" else self.scaling,
-            per_series=self.scaling == "series",
-        )
-        panel = make_panel(raws, self.columns_, self.scaling_)
-        self._check_room(panel, spans)
-        self.seasonal_ = self._seasonal(train_rows)
-        index = self._index(panel, raws, self._asked)
-        parts = {name: self._each(spans, name) for name in ("train", "validation", "test")}
-        train = self._windows(panel, index, parts["train"], "training")
-        validation = None
-        if self.validation is not None and self.validation != 0:
-            validation = self._windows(panel, index, parts["validation"], "validation")
-        self.framing_ = replace(self.framing_, spread=spread_of(train))
-        train = replace(train, framing=self.framing_)
-        validation = None if validation is None else replace(validation, framing=self.framing_)
+        learned = self._begun(table, columns, train_rows)
+        self._check_room(learned, spans)
+        panel = make_panel(raws, columns, learned.scaling)
+        network = self._network(learned, panel, values=sum(map(len, train_rows)) * panel.values.shape[1])
 
-        loss = self._choose_loss()
-        network = self._assembled(panel, values=sum(map(len, train_rows)) * panel.values.shape[1])
+        index = learned.index(panel, raws, learned.shape.horizon)
+        parts = {
+            name: [getattr(span, name) for span in spans for _ in range(learned.copies)]
+            for name in ("train", "validation", "test")
+        }
+        train = learned.windows(panel, index.within(parts["train"]), "training", network)
+        learned = replace(
+            learned,
+            framing=replace(learned.framing, spread=spread_of(train)),
+            tail=[raw.rows(slice(len(raw) - learned.context, len(raw))) for raw in raws],
+        )
+        train = replace(train, framing=learned.framing)
+        validation = everything = None
+        if self.validation:
+            validation = learned.windows(panel, index.within(parts["validation"]), "validation", network)
+            if self._refits():
+                origins = np.concatenate([train.origins, validation.origins])
+                owner = np.concatenate([train.owner, validation.owner])
+                everything = replace(train, origins=origins, owner=owner)
         start_at_ridge(network, train)
-        self.spread_ = self._no_spread(network)
-        self.tail_ = [raw.rows(slice(len(raw) - self.context_, len(raw))) for raw in raws]
-        self.lag_models_ = []
+        self.learned_ = learned
         self.n_features_in_ = panel.values.shape[1] + panel.known.shape[1]
-        refit = self.training is not None and self.training.refit == "all"
-        everything = None
-        if refit and validation is not None:
-            origins = np.concatenate([train.origins, validation.origins])
-            everything = replace(
-                train, origins=origins, owner=np.concatenate([train.owner, validation.owner])
-            )
+        K = len(columns.targets)
         self._train(
             cast("Stack", network),  # it has what is used of one: sizes, state, summary
             loss,
             train,
             validation,
             everything=everything,
-            values=int(
-                sum(np.isfinite(raw.numbers[:, : len(self.columns_.targets)]).sum() for raw in train_rows)
-            ),
+            values=sum(int(np.isfinite(raw.numbers[:, :K]).sum()) for raw in train_rows),
             sequences=len(train),
             checkpoint=checkpoint,
             resume=resume,
             every_minutes=every_minutes,
             observers=observers,
         )
-        self.spread_ = self._intervals(network, train, validation, refit)
+        honest = None if self._refits() else validation
+        spread = fit_spread(network, learned.spread, train, honest, self.calibrate)
+        self.learned_ = replace(learned, spread=spread)
         self._judge(panel, raws, parts)
         return self
+
+    @property
+    def columns_(self) -> Columns:
+        """The role of every column."""
+        return self.learned_.columns
+
+    @property
+    def context_(self) -> int:
+        """C, the steps a forecast looks at."""
+        return self.learned_.context
+
+    @property
+    def season_(self) -> int | None:
+        """m, steps a season, or None."""
+        return self.learned_.season
+
+    @property
+    def series_names_(self) -> list[str]:
+        """Names of the series that training saw."""
+        return self.learned_.columns.known_series
+
+    def _refits(self) -> bool:
+        return bool(self.validation) and self.training is not None and self.training.refit == "all"
 
     def _check_options(self) -> None:
         require_int(self.horizon, "horizon", 1)
@@ -432,27 +440,6 @@ class Forecaster(Estimator):
             data, time=time, id=self.id, targets=self.targets if targets else None, sort=self.sort, gaps=gaps
         )
 
-    def _settle_sizes(self, table: Table) -> None:
-        season = self.season
-        if season is None and table.frequency is not None:
-            season = table.frequency.season
-        self.season_ = None if season is None or season <= 1 else int(season)
-        self.context_ = self.context if self.context is not None else max(2 * (season or 1), self.horizon)
-        self._asked = 1 if self.strategy == "recursive" else self.horizon
-        K = self.columns_.panel_targets
-        masked: tuple[int, ...] = ()
-        if self.missing == "mask":
-            masked = tuple(range(K + self.columns_.past_size))
-        self.framing_ = Framing(
-            context=self.context_,
-            horizon=self._asked,
-            window_scaling=self.window_scaling,
-            level=self.level,
-            masked=masked,
-            spread=np.ones(K),
-        )
-        self.series_names_ = self.columns_.known_series
-
     def _used(self, raw: Raw) -> Raw:
         """The rows up to `until`."""
         if self.until is None:
@@ -465,7 +452,7 @@ class Forecaster(Estimator):
             )
         split = split_in_time(raw.times, validation=None, test=self.until, name=raw.id)
         end = split.test.start
-        if end < len(raw) and str(show(raw.times[end], self.columns_)) == str(self.until):
+        if end < len(raw) and raw.times[end] == raw.times.dtype.type(self.until):
             end += 1  # the time itself is used
         return raw.rows(slice(0, end))
 
@@ -473,98 +460,99 @@ class Forecaster(Estimator):
         rows = len(raw) if raw.times is None else raw.times
         return split_in_time(rows, validation=self.validation, test=self.test, name=raw.id)
 
-    def _check_room(self, panel: Panel, spans: Sequence[Any]) -> None:
+    def _check_room(self, learned: Learned, spans: Sequence[Any]) -> None:
         """A series must hold a window in its training rows."""
-        need = self.context_ + self._asked
-        for name, span in zip(self.columns_.ids, spans):
+        columns, context, asked = learned.columns, learned.context, learned.shape.horizon
+        need = context + asked
+        for name, span in zip(columns.ids, spans):
             if span.train.stop < need:
-                what = f"series {name!r}" if self.columns_.id is not None else "the series"
+                what = f"series {name!r}" if columns.id is not None else "the series"
                 kept = "" if self.validation is None and self.test is None else " for training"
                 raise DataError(
                     f"{what} has {span.train.stop:,} rows{kept}, but a window needs context + horizon = "
-                    f"{self.context_} + {self._asked} = {need}.",
+                    f"{context} + {asked} = {need}.",
                     "Use a shorter context or horizon, hold out less, or bring a longer series.",
                 )
 
-    def _each(self, spans: Sequence[Any], name: str) -> list[slice]:
-        """The span of each of the panel's series."""
-        times = 1 if self.columns_.mode == "joint" else len(self.columns_.targets)
-        return [getattr(span, name) for span in spans for _ in range(times)]
-
-    def _index(self, panel: Panel, raws: Sequence[Raw], horizon: int) -> WindowIndex:
-        """Every window that fits, in time order over all series."""
-        times = None
-        if all(raw.times is not None for raw in raws):
-            copies = 1 if self.columns_.mode == "joint" else len(self.columns_.targets)
-            times = np.concatenate([raw.times for raw in raws for _ in range(copies)])  # type: ignore[misc]
-        names = self.columns_.series_names([raw.id for raw in raws])
-        return WindowIndex.over(panel.lengths, self.context_, horizon, times=times, names=names)
-
-    def _windows(
-        self, panel: Panel, index: WindowIndex, spans: Sequence[slice], what: str, horizon: int | None = None
-    ) -> WindowSource:
-        """The windows whose asked rows lie in the spans and hold something."""
-        inside = index.within(spans)
-        if not len(inside):
-            raise DataError(
-                f"the {what} part holds no window: it needs at least horizon = {index.horizon} rows.",
-                "Make it longer, or use a shorter horizon.",
-            )
-        chosen = observed_windows(panel, inside)
-        if not len(chosen):
-            raise DataError(f"the {what} part holds no window with observed values.", "Choose another part.")
-        framing = self.framing_ if horizon is None else replace(self.framing_, horizon=horizon)
-        return WindowSource(panel, chosen.origin, chosen.series, framing, self._torch_dtype(), self._device())
-
-    def _seasonal(self, train_rows: Sequence[Raw]) -> Array:
-        """(S, K) mean seasonal difference of the training rows, in the table's units."""
-        K = len(self.columns_.targets)
-        rows = np.stack([seasonal_difference(raw.numbers[:, :K], self.season_) for raw in train_rows])
-        return rows if self.columns_.mode == "joint" else rows.reshape(-1, 1)
-
     # ---- network and loss ----------------------------------------------------------------------------------
 
+    def _begun(self, table: Table, columns: Columns, train_rows: Sequence[Raw]) -> Learned:
+        """Sizes, scaling and framing; what training adds is filled in as it comes."""
+        season = self.season
+        if season is None and table.frequency is not None:
+            season = table.frequency.season
+        context = self.context if self.context is not None else max(2 * (season or 1), self.horizon)
+        K, levels = columns.panel_targets, self._levels()
+        kind, quantiles = self._kind()
+        shape = ForecastShape(
+            horizon=1 if self.strategy == "recursive" else self.horizon,
+            targets=K,
+            kind=kind,
+            quantiles=quantiles,
+            known=columns.future_size,
+            lags=context if self.highway else 0,
+            level=self.level,
+        )
+        framing = Framing(
+            context=context,
+            horizon=shape.horizon,
+            window_scaling=self.window_scaling,
+            level=self.level,
+            masked=tuple(range(K + columns.past_size)) if self.missing == "mask" else (),
+            spread=np.ones(K),
+        )
+        learned = Learned(
+            columns=columns,
+            horizon=self.horizon,
+            strategy=self.strategy,
+            seed=self.seed_,
+            context=context,
+            season=None if season is None or season <= 1 else int(season),
+            framing=framing,
+            shape=shape,
+            scaling=Scaling.fit(
+                train_rows,
+                columns,
+                "standard" if self.scaling == "series" else self.scaling,
+                per_series=self.scaling == "series",
+            ),
+            spread=Spread(levels=levels, stretch=np.ones(shape.parameters), residuals=None),
+            tail=[],
+            seasonal=np.full((len(columns.known_series), K), np.nan),
+            simple=[],
+        )
+        return replace(learned, seasonal=learned.seasonal_of(train_rows))
+
     def _choose_loss(self) -> Callable[..., Tensor]:
-        """The row loss; settles what the network answers (`kind_`) and at which levels."""
-        levels = self._levels()
-        loss = self.loss
-        if loss == "auto":
-            loss = "quantile" if levels else "squared"
+        """The row loss."""
+        levels, loss = self._levels(), self.loss
         if loss == "cross_entropy":
             raise OptionError(
                 "loss='cross_entropy' is for classes, but a forecast is a number.", "Use 'auto'."
             )
         if loss == "quantile" and not levels:
             raise OptionError("loss='quantile' needs quantiles.", "Give quantiles=(0.1, 0.5, 0.9).")
+        if isinstance(loss, Quantile) and not {0.5, *levels} <= set(loss.quantiles):
+            raise OptionError(
+                f"the loss has the quantiles {loss.quantiles}, but 0.5 and {levels} must be among them.",
+                "Use loss='auto', which takes the forecaster's own.",
+            )
+        kind, quantiles = self._kind()
+        if kind == "quantile":
+            return Quantile(quantiles)
+        return get_loss("squared" if loss == "auto" else loss)
+
+    def _kind(self) -> tuple[Kind, tuple[float, ...]]:
+        """What the network answers, and at which quantiles (the median is always among them)."""
+        levels, loss = self._levels(), self.loss
         if isinstance(loss, Quantile):
-            if 0.5 not in loss.quantiles or not set(levels) <= set(loss.quantiles):
-                raise OptionError(
-                    f"the loss has the quantiles {loss.quantiles}, but 0.5 and {levels} must be among them.",
-                    "Use loss='auto', which takes the forecaster's own.",
-                )
-            self.kind_, self.levels_ = "quantile", tuple(loss.quantiles)
-            return loss
-        if loss == "quantile":
-            self.kind_, self.levels_ = "quantile", tuple(sorted({*levels, 0.5}))
-            return Quantile(self.levels_)
-        self.kind_ = "gaussian" if loss == "gaussian" or isinstance(loss, Gaussian) else "point"
-        self.levels_ = levels
-        return get_loss(loss)
+            return "quantile", tuple(loss.quantiles)
+        if loss == "quantile" or (loss == "auto" and levels):
+            return "quantile", tuple(sorted({*levels, 0.5}))
+        return ("gaussian" if loss == "gaussian" or isinstance(loss, Gaussian) else "point"), ()
 
-    def _shape(self, known: int) -> ForecastShape:
-        return ForecastShape(
-            horizon=self._asked,
-            targets=self.columns_.panel_targets,
-            kind=self.kind_,
-            quantiles=self.levels_ if self.kind_ == "quantile" else (),
-            known=known,
-            lags=self.context_ if self.highway else 0,
-            level=self.level,
-        )
-
-    def _assembled(self, panel: Panel, values: int) -> ForecastNetwork:
-        features = self.framing_.features(panel)
-        shape = self._shape(panel.known.shape[1])
+    def _network(self, learned: Learned, panel: Panel, values: int) -> ForecastNetwork:
+        features, shape = learned.framing.features(panel), learned.shape
         layers = self._layers(
             values=values,
             input_size=features,
@@ -578,175 +566,36 @@ class Forecaster(Estimator):
             size = min(16, 1 + int(np.ceil(np.sqrt(panel.series))))
             layers.insert(0, EmbeddingConfig(num_embeddings=panel.series, size=size, column=place))
         self.layers_ = layers
-        return self._network_of(
-            layers,
-            features,
-            shape,
-            source=generator(self.seed_, "weights"),
-            dtype=self._torch_dtype(),
-            device=self._device(),
-        )
-
-    @staticmethod
-    def _network_of(
-        layers: Sequence[Layer],
-        features: int,
-        shape: ForecastShape,
-        *,
-        source: torch.Generator,
-        dtype: torch.dtype,
-        device: torch.device | str | None,
-    ) -> ForecastNetwork:
-        stack = Stack.build(layers, features, generator=source, dtype=dtype, device=device)
-        if not stack.pooled:
-            raise OptionError("network must end in one row a window.", "Add LastConfig() at its end.")
-        return ForecastNetwork(stack, shape, generator=source, dtype=dtype, device=device or "cpu")
-
-    def _no_spread(self, network: ForecastNetwork) -> Spread:
-        return Spread(levels=self._levels(), stretch=np.ones(network.shape.parameters), residuals=None)
-
-    def _intervals(
-        self, network: ForecastNetwork, train: WindowSource, validation: WindowSource | None, refit: bool
-    ) -> Spread:
-        """Calibrate quantiles on the validation part; for points, take the residuals' own."""
-        spread = self._no_spread(network)
-        honest = None if refit else validation
-        if self.kind_ == "quantile":
-            if honest is None or not self.calibrate:
-                return spread
-            outputs, level = run(network, honest)
-            truth = (honest.truth() - level[:, None]) / self.framing_.spread
-            stretch = calibration(outputs, truth, network.shape.quantiles, network.shape.median)
-            return replace(spread, stretch=stretch)
-        if self.kind_ == "point" and spread.levels:
-            windows = honest if honest is not None else train
-            outputs, level = run(network, windows)
-            residuals = (windows.truth() - level[:, None]) / self.framing_.spread - outputs
-            empty = np.isnan(residuals).all(axis=0)
-            quantiles = np.nanquantile(np.where(empty, 0.0, residuals), spread.levels, axis=0)
-            return replace(spread, residuals=np.moveaxis(quantiles, 0, -1))
-        return spread
-
-    # ---- forecasts of windows ------------------------------------------------------------------------------
-
-    def _answer(self, windows: WindowSource, steps: int) -> Answer:
-        """Forecasts of these windows after the table's scaling; their panel must go on for `steps` rows."""
-        network = cast("ForecastNetwork", self.network_)
-        if self.strategy == "recursive":
-            source = generator(self.seed_, "paths")
-            return recursive(network, windows, self.spread_, steps, source)
-        outputs, level = run(network, windows)
-        found = answer(network, outputs, level, windows.framing, self.spread_)
-        quantiles = None if found.quantiles is None else found.quantiles[:, :steps]
-        return Answer(found.point[:, :steps], quantiles)
-
-    def _forecasts(self, windows: WindowSource, raws: Sequence[Raw], seasonal: Array) -> Forecasts:
-        """Forecast windows and put them beside what came, in the table's units."""
-        center, scale = self.scaling_.maps(raws, self.columns_)
-        center, scale = center[windows.owner], scale[windows.owner]  # (n, K)
-        H = windows.framing.horizon
-        direct = windows if self.strategy == "direct" else replace(windows, framing=self.framing_)
-        found = self._answer(direct, H)
-        quantiles = found.quantiles
-        if quantiles is not None:
-            quantiles = quantiles * scale[:, None, :, None] + center[:, None, :, None]
-        return Forecasts(
-            series=windows.owner,
-            origins=windows.origins - windows.panel.starts[windows.owner],
-            point=found.point * scale[:, None] + center[:, None],
-            quantiles=quantiles,
-            levels=self.spread_.levels,
-            truth=windows.truth() * scale[:, None] + center[:, None],
-            scale=scale,
-            seasonal=seasonal[windows.owner],
-        )
+        source, device = generator(self.seed_, "weights"), self._device()
+        return build_network(layers, features, shape, source=source, dtype=self._torch_dtype(), device=device)
 
     # ---- measuring -----------------------------------------------------------------------------------------
 
     def _judge(self, panel: Panel, raws: Sequence[Raw], parts: Mapping[str, list[slice]]) -> None:
         """Our figures, and the simple models', on the test part or else on the validation part."""
-        index = self._index(panel, raws, self.horizon)
+        index = self.learned_.index(panel, raws, self.horizon)
         self.metrics_, self.baselines_, self.backtest_ = {}, [], None
-        self.details_ = {"splits": [self._part(name, index, raws, spans) for name, spans in parts.items()]}
-        self.details_["splits"] = [part for part in self.details_["splits"] if part["windows"]]
+        splits = [part_of(name, self.learned_, index, raws, spans) for name, spans in parts.items()]
+        self.details_ = {"splits": [part for part in splits if part["windows"]]}
         what = "test" if self.test else "validation" if self.validation else None
         if what is None:
             return
-        windows = self._windows(panel, index, parts[what], what, self.horizon)
-        if self.baselines and not inside_search():
+        baselines = self.baselines and not inside_search()
+        if baselines:
             learned = index.within(parts["train"])
-            if what == "test" and self.validation:
+            if what == "test" and self.validation:  # what the model learned from or stopped by
                 both = [learned.origin, index.within(parts["validation"]).origin]
                 learned = index.select(np.isin(index.origin, np.concatenate(both)))
-            self._fit_baselines(panel, observed_windows(panel, learned))
-        self.backtest_ = self._measure(windows, raws, self.seasonal_)
-        self.metrics_ = dict(self.backtest_.metrics)
-        self.baselines_ = [dict(row) for row in self.backtest_.baselines]
-        self.details_ |= {
-            "measured_on": what,
-            "origins": len(windows),
-            "levels": list(self.spread_.levels),
-            "by_horizon": [_finite(row) for row in self.backtest_.by_horizon],
-            "baselines_by_horizon": {
-                name: [None if np.isnan(v) else float(v) for v in values]
-                for name, values in self.backtest_.baselines_by_horizon.items()
-            },
-            "fan": self._fan(self.backtest_.forecasts, raws),
-        }
+            self.learned_ = replace(self.learned_, simple=fit_simple(self.learned_, panel, learned))
+        windows = self.learned_.windows(panel, index.within(parts[what]), what, self._net)
+        found = measure(self._net, self.learned_, windows, raws, self.learned_.seasonal, baselines)
+        self.backtest_ = found
+        self.metrics_, self.baselines_ = dict(found.metrics), [dict(row) for row in found.baselines]
+        self.details_ |= details_of(what, self.learned_, found, raws)
 
-    def _part(
-        self, name: str, index: WindowIndex, raws: Sequence[Raw], spans: Sequence[slice]
-    ) -> dict[str, Any]:
-        """What served for what, for the report."""
-        copies = len(spans) // len(raws)
-        inside = index.within(spans)
-        K = len(self.columns_.targets)
-        rows = [raw.rows(span) for raw, span in zip(raws, spans[::copies])]
-        missing = sum(int(np.isnan(raw.numbers[:, :K]).sum()) for raw in rows)
-        ends = [raw.times[[0, -1]] for raw in rows if raw.times is not None and len(raw)]
-        span = ""
-        if ends:
-            low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-            span = f"{show(low, self.columns_)} to {show(high, self.columns_)}"
-        label = "training" if name == "train" else name
-        return {"name": label, "windows": len(inside), "span": span, "missing": missing}
-
-    def _fan(self, forecasts: Forecasts, raws: Sequence[Raw]) -> dict[str, Any]:
-        """The last forecast of the first series beside what came, for the report."""
-        from saiki.models.forecast_report import plain_times
-
-        at = int(np.flatnonzero(forecasts.series == forecasts.series.min())[-1])
-        copies = 1 if self.columns_.mode == "joint" else len(self.columns_.targets)
-        raw = raws[int(forecasts.series[at]) // copies]
-        origin, H = int(forecasts.origins[at]), self.horizon
-        target = int(forecasts.series[at]) % copies
-        past = raw.rows(slice(max(0, origin - self.context_), origin))
-        levels = list(forecasts.levels) or [0.5]
-        point = forecasts.point[at, :, :1]
-        quantiles = point if forecasts.quantiles is None else forecasts.quantiles[at, :, 0]
-
-        def numbers(values: Array) -> list[float | None]:
-            return [None if np.isnan(value) else float(value) for value in values]
-
-        ahead = raw.rows(slice(origin, origin + H)).times
-        return {
-            "name": self.columns_.targets[target],
-            "levels": levels,
-            "times": plain_times(ahead, origin, H),
-            "quantiles": quantiles.T.tolist(),
-            "truth": numbers(forecasts.truth[at, :, 0]),
-            "past_times": plain_times(past.times, origin - len(past), len(past)),
-            "past": numbers(past.numbers[:, target]),
-        }
-
-    def beyond_first(self) -> Answer:
-        """The forecast after the end of the data that fit saw, (series, H, K) in the table's units.
-
-        Raises:
-            DataError: covariates known ahead are needed, which only `forecast(future=…)` is given.
-        """
-        ahead = self._ahead(self.tail_, self.horizon, None)
-        return self._beyond(self.tail_, ahead, self.horizon)
+    @property
+    def _net(self) -> ForecastNetwork:
+        return cast("ForecastNetwork", self.network_)
 
     def report(self) -> str | None:
         """The report as one self-contained HTML page."""
@@ -754,71 +603,6 @@ class Forecaster(Estimator):
 
         self._require_fitted()
         return report_of(self)
-
-    def _fit_baselines(self, panel: Panel, index: WindowIndex) -> None:
-        """One set of regressions for all series of a shared model, one a target for a joint one."""
-        if not len(index):
-            return
-        most = min(MOST_WINDOWS, _BASELINE_VALUES // (self.context_ + self.horizon))
-        some = index.select(np.unique(np.linspace(0, len(index) - 1, most).astype(np.int64)))
-        windows = WindowSource(panel, some.origin, some.series, replace(self.framing_, horizon=self.horizon))
-        lags, truth = windows.filled(), windows.truth()
-        self.lag_models_ = [
-            fit_lag_regressions(lags[..., k], truth[..., k], gap=self.horizon, order=some.step)
-            for k in range(panel.targets)
-        ]
-
-    def _simple(self, windows: WindowSource) -> dict[str, Array]:
-        """(n, H, K) forecasts of each simple model, after the table's scaling."""
-        K = windows.panel.targets
-        found = {"seasonal-naive" if self.season_ else "naive (last value)": self._naive(windows)}
-        if self.lag_models_ and all(self.lag_models_):
-            lags = windows.filled()
-            for place, model in enumerate(self.lag_models_[0]):
-                each = [self.lag_models_[k][place].predict(lags[..., k]) for k in range(K)]
-                found[model.name] = np.stack(each, axis=-1)
-        return found
-
-    def _naive(self, windows: WindowSource) -> Array:
-        """(n, H, K) the last season again, or the last value where there is no whole season before."""
-        step = windows.origins - windows.panel.starts[windows.owner]
-        width = self.season_ or 1
-        rows = windows.origins[:, None] + np.arange(-width, 0)
-        rows = np.where((step >= width)[:, None], rows, windows.origins[:, None] - 1)
-        K = windows.panel.targets
-        history = fill_gaps(windows.panel.values[rows][..., :K])
-        each = [seasonal_naive(history[..., k], self.horizon, self.season_) for k in range(K)]
-        return np.stack(each, axis=-1)
-
-    def _measure(self, windows: WindowSource, raws: Sequence[Raw], seasonal: Array) -> Backtest:
-        forecasts = self._forecasts(windows, raws, seasonal)
-        center, scale = self.scaling_.maps(raws, self.columns_)
-        baselines: list[dict[str, Any]] = []
-        ahead: dict[str, Array] = {}
-        if self.baselines and not inside_search():
-            for name, z in self._simple(windows).items():
-                point = z * scale[windows.owner][:, None] + center[windows.owner][:, None]
-                simple = forecasts.with_point(point)
-                baselines.append({"name": name, **figures(simple)})
-                ahead[name] = np.array([row["mae"] for row in by_horizon(simple)])
-        names = self.columns_.series_names([raw.id for raw in raws])
-        return Backtest(
-            metrics=figures(forecasts),
-            by_horizon=by_horizon(forecasts),
-            baselines=baselines,
-            baselines_by_horizon=ahead,
-            forecasts=forecasts,
-            names=names,
-            times=self._origin_times(forecasts, raws),
-        )
-
-    def _origin_times(self, forecasts: Forecasts, raws: Sequence[Raw]) -> list[str]:
-        copies = 1 if self.columns_.mode == "joint" else len(self.columns_.targets)
-        found = []
-        for series, row in zip(forecasts.series, forecasts.origins):
-            times = raws[int(series) // copies].times
-            found.append(str(int(row)) if times is None else show(times[int(row)], self.columns_))
-        return found
 
     # ---- what a user asks ----------------------------------------------------------------------------------
 
@@ -837,10 +621,23 @@ class Forecaster(Estimator):
         Raises:
             DataError: the table lacks a column, or is too short.
         """
-        windows, raws, seasonal = self._origins(data, start, every)
-        return self._measure(windows, raws, seasonal)
+        learned, windows, raws, seasonal = self._origins(data, start, every)
+        return measure(self._net, learned, windows, raws, seasonal, self.baselines and not inside_search())
 
-    def _origins(self, data: object, start: Part, every: int) -> tuple[WindowSource, list[Raw], Array]:
+    def score(self, data: object, y: object = None) -> float:
+        """Skill over the naive forecast, 1 - MAE / MAE of seasonal-naive; 1 is perfect, 0 no better.
+
+        Args:
+            data: a table; every origin with a whole context is forecast.
+            y: ignored.
+        """
+        del y
+        learned, windows, raws, seasonal = self._origins(data, None, 1)
+        return skill(self._net, learned, windows, raws, seasonal)
+
+    def _origins(
+        self, data: object, start: Part, every: int
+    ) -> tuple[Learned, WindowSource, list[Raw], Array]:
         """The windows of a backtest, the rows they are cut from, and each series' seasonal difference."""
         self._require_fitted()
         require_int(every, "every", 1)
@@ -854,28 +651,17 @@ class Forecaster(Estimator):
                 spans.append(slice(min(self.context_, len(raw)), len(raw)))
             else:
                 spans.append(split_in_time(rows, validation=None, test=start, name=raw.id).test)
-        self._admit([raw.rows(slice(0, span.start)) for raw, span in zip(raws, spans)])
-        panel = make_panel(raws, self.columns_, self.scaling_)
-        copies = 1 if self.columns_.mode == "joint" else len(self.columns_.targets)
-        index = self._index(panel, raws, self.horizon).within([span for span in spans for _ in range(copies)])
+        before = [raw.rows(slice(0, span.start)) for raw, span in zip(raws, spans)]
+        learned = self.learned_.admitting(before)
+        panel = make_panel(raws, learned.columns, learned.scaling)
+        every_span = [span for span in spans for _ in range(learned.copies)]
+        index = learned.index(panel, raws, self.horizon).within(every_span)
         if every > 1 and len(index):
             first = np.full(panel.series, np.iinfo(np.int64).max)
             np.minimum.at(first, index.series, index.step)
             index = index.select((index.step - first[index.series]) % every == 0)
-        whole = [slice(0, length) for length in panel.lengths]
-        windows = self._windows(panel, index, whole, "backtest", self.horizon)
-        seasonal = self._seasonal([raw.rows(slice(0, span.start)) for raw, span in zip(raws, spans)])
-        return windows, raws, seasonal
-
-    def _admit(self, raws: Sequence[Raw]) -> None:
-        """Give series that training did not see a scaling of their own, from the rows given here."""
-        scaler = self.scaling_.numbers
-        for raw in raws:
-            if scaler.per_series and raw.id not in scaler.series:
-                if len(scaler.series) == 1 and self.columns_.id is None:
-                    continue
-                scaler = scaler.with_series(raw.id, raw.numbers)
-        self.scaling_ = Scaling(scaler, self.scaling_.static)
+        windows = learned.windows(panel, index, "backtest", self._net)
+        return learned, windows, raws, learned.seasonal_of(before)
 
     def forecast(self, data: object = None, steps: int | None = None, *, future: object = None) -> Any:  # noqa: ANN401
         """Forecast what comes after the last row.
@@ -904,147 +690,13 @@ class Forecaster(Estimator):
                 f"steps is {H}, but this model was trained to answer {self.horizon} steps.",
                 f"Train with horizon={H}, or with strategy='recursive'.",
             )
-        columns = self.columns_
-        form, style = columns.form, columns.style
-        if data is None:
-            raws = list(self.tail_)
-        else:
-            table = self._table(data)
-            form, style = table.form, table.time_style
-            raws = self._history(table)
-        ahead = self._ahead(raws, H, future)
-        raws = [raw.rows(slice(0, self._end(raw))) for raw in raws]
-        for raw in raws:
-            if len(raw) < self.context_:
-                what = f"series {raw.id!r}" if columns.id is not None else "the series"
-                raise DataError(
-                    f"{what} has {len(raw)} rows, but a forecast looks at the last {self.context_}.",
-                    "Bring a longer history.",
-                )
-        self._admit(raws)
-        raws = [raw.rows(slice(len(raw) - self.context_, len(raw))) for raw in raws]
-        found = self._beyond(raws, ahead, H)
-        return like_form(self._written(raws, found, H), form, time=columns.time, style=style)
-
-    def _history(self, table: Table) -> list[Raw]:
-        """The rows of a table to forecast from, its gaps and columns checked."""
-        columns = self.columns_
-        if columns.future and self.missing == "error":
-            check_table(table, columns, "mask")  # rows to come have no targets yet
-            raws = read_raw(table, columns)
-            observed = np.concatenate([np.arange(len(raw)) < self._end(raw) for raw in raws])
-            past = replace(
-                table,
-                columns={name: values[observed] for name, values in table.columns.items()},
-                lines=table.lines[observed],
-            )
-            check_complete(past, [*columns.targets, *columns.past])
-            return raws
-        check_table(table, columns, self.missing)
-        return read_raw(table, columns)
-
-    def _end(self, raw: Raw) -> int:
-        """One past the last observed row; rows after it are to come, where covariates are known ahead."""
-        if not self.columns_.future:
-            return len(raw)
-        seen = np.flatnonzero(~np.isnan(raw.numbers[:, : len(self.columns_.targets)]).all(axis=1))
-        return int(seen[-1]) + 1 if len(seen) else 0
-
-    def _ahead(self, raws: Sequence[Raw], steps: int, future: object) -> list[Array]:
-        """(H, F) covariates known ahead for each id, not yet scaled: numbers, then levels."""
-        columns = self.columns_
-        size = columns.future_size
-        if not size:
-            if future is not None:
-                raise OptionError(
-                    "future was given, but the model knows no covariate ahead.", "Leave it out."
-                )
-            return [np.zeros((steps, 0)) for _ in raws]
-        given: dict[str, Raw] = {}
-        if future is not None:
-            table = self._table(future, targets=False)
-            check_table(table, columns, "mask", future=True)
-            given = {raw.id: raw for raw in read_raw(rows_to_come(table, columns), columns)}
-        first = len(columns.numbers) - len(columns.plain(columns.future))
-        found = []
-        for raw in raws:
-            source = given.get(raw.id)
-            rest = source if source is not None else raw.rows(slice(self._end(raw), len(raw)))
-            if source is not None and source.times is not None and raw.times is not None:
-                later = source.times > raw.times[self._end(raw) - 1]
-                rest = source.rows(slice(int(np.argmax(later)) if later.any() else len(source), len(source)))
-            if len(rest) < steps:
-                what = f" of series {raw.id!r}" if columns.id is not None else ""
-                raise DataError(
-                    f"a forecast of {steps} steps needs the covariates {', '.join(columns.future)}{what} for "
-                    f"as many steps to come, but {len(rest)} were given.",
-                    "Give future=TABLE with one row a step, or add such rows at the end of the data.",
-                )
-            part = np.concatenate([rest.numbers[:steps, first:], rest.future_levels[:steps]], axis=1)
-            if np.isnan(part).any():
-                raise DataError(
-                    f"the covariates known ahead ({', '.join(columns.future)}) have missing values.",
-                    "Fill them in.",
-                )
-            found.append(part)
-        return found
-
-    def _beyond(self, raws: Sequence[Raw], ahead: Sequence[Array], steps: int) -> Answer:
-        """Forecasts after the end of each series, in the table's units."""
-        columns, H = self.columns_, max(steps, self._asked)
-        panel = make_panel(raws, columns, self.scaling_)
-        copies = 1 if columns.mode == "joint" else len(columns.targets)
-        plain = len(columns.plain(columns.future))
-        known = np.zeros((panel.series, H, panel.known.shape[1]))
-        first = len(columns.numbers) - plain
-        for place, (raw, part) in enumerate(zip(raws, ahead)):
-            index = self.scaling_.numbers.index(raw.id)
-            center = self.scaling_.numbers.center[index, first:]
-            scale = self.scaling_.numbers.scale[index, first:]
-            z = np.concatenate([(part[:, :plain] - center) / scale, part[:, plain:]], axis=1)
-            # what lies beyond the steps asked for is cut off after; it only has to be a number
-            z = np.concatenate([z, np.repeat(z[-1:], H - steps, axis=0)])
-            known[place * copies : (place + 1) * copies] = z
-        windows = self._latest(panel.extended(H, known), H)
-        unseen = np.isnan(windows.shown()[..., : panel.targets]).all(axis=1)
-        if unseen.any():
-            name = columns.series_names([raw.id for raw in raws])[int(np.argwhere(unseen)[0, 0])]
-            raise DataError(
-                f"series {name!r} has no observed value in its last {self.context_} rows.",
-                "Bring a history with values in it.",
-            )
-        found = self._answer(windows, steps)
-        center, scale = self.scaling_.maps(raws, columns)
-        point = found.point * scale[:, None] + center[:, None]
-        quantiles = found.quantiles
-        if quantiles is not None:
-            quantiles = quantiles * scale[:, None, :, None] + center[:, None, :, None]
-        return Answer(point, quantiles)
-
-    def _latest(self, longer: Panel, steps: int | None = None) -> WindowSource:
-        """The last window of each series of a panel that was extended by `steps` rows."""
-        origins = longer.starts[1:] - (self._asked if steps is None else steps)
-        owner = np.arange(longer.series)
-        return WindowSource(longer, origins, owner, self.framing_, self._torch_dtype(), self._device())
-
-    def _written(self, raws: Sequence[Raw], found: Answer, steps: int) -> dict[str, Array]:
-        """The answer as columns."""
-        columns = self.columns_
-        out: dict[str, list[Array]] = {}
-        K = len(columns.targets)
-        for place, raw in enumerate(raws):
-            if columns.time is not None and raw.times is not None and columns.frequency is not None:
-                out.setdefault(columns.time, []).append(columns.frequency.following(raw.times[-1], steps))
-            if columns.id is not None:
-                out.setdefault(columns.id, []).append(np.array([raw.value] * steps))
-            for k, target in enumerate(columns.targets):
-                series, column = (place, k) if columns.mode == "joint" else (place * K + k, 0)
-                out.setdefault(target, []).append(found.point[series, :, column])
-                for j, level in enumerate(self.spread_.levels):
-                    assert found.quantiles is not None
-                    name = f"{target}_q{level:g}"
-                    out.setdefault(name, []).append(found.quantiles[series, :, column, j])
-        return {name: np.concatenate(parts) for name, parts in out.items()}
+        form, style = self.columns_.form, self.columns_.style
+        if data is not None:
+            data = self._table(data)
+            form, style = data.form, data.time_style
+        learned, raws, found = self._beyond(data, H, future)
+        columns = as_columns(learned, raws, found, H)
+        return like_form(columns, form, time=self.columns_.time, style=style)
 
     def predict(self, data: object = None, *, future: object = None) -> Array:
         """The point forecasts after the last row, as an array.
@@ -1057,28 +709,19 @@ class Forecaster(Estimator):
             (H, columns): one column a target; with an id column, the targets of each id side by side.
         """
         self._require_fitted()
-        raws = list(self.tail_) if data is None else self._history(self._table(data))
-        ahead = self._ahead(raws, self.horizon, future)
-        raws = [raw.rows(slice(max(0, self._end(raw) - self.context_), self._end(raw))) for raw in raws]
-        self._admit(raws)
-        point = self._beyond(raws, ahead, self.horizon).point  # (S, H, K)
-        flat: Array = np.moveaxis(point, 1, 0).reshape(self.horizon, -1)
+        _, _, found = self._beyond(data, self.horizon, future)
+        flat: Array = np.moveaxis(found.point, 1, 0).reshape(self.horizon, -1)
         return flat
 
-    def score(self, data: object, y: object = None) -> float:
-        """Skill over the naive forecast, 1 - MAE / MAE of seasonal-naive; 1 is perfect, 0 no better.
-
-        Args:
-            data: a table; every origin with a whole context is forecast.
-            y: ignored.
-        """
-        del y
-        windows, raws, seasonal = self._origins(data, None, 1)
-        forecasts = self._forecasts(windows, raws, seasonal)
-        center, scale = self.scaling_.maps(raws, self.columns_)
-        naive = self._naive(windows) * scale[windows.owner][:, None] + center[windows.owner][:, None]
-        simple = figures(forecasts.with_point(naive))["mae"]
-        return float(1 - figures(forecasts)["mae"] / simple) if simple > 0 else float("nan")
+    def _beyond(self, data: object, steps: int, future: object) -> tuple[Learned, list[Raw], Answer]:
+        """What was learned (with a scaling for new series), each context, and the forecasts after it."""
+        columns = self.columns_
+        raws = self.learned_.tail if data is None else history(self._table(data), columns, self.missing)
+        rows_ahead = None if future is None else self._table(future, targets=False)
+        ahead = covariates_ahead(raws, columns, steps, rows_ahead)
+        learned = self.learned_.admitting([raw.rows(slice(0, end_of(raw, columns))) for raw in raws])
+        cut = contexts(raws, learned)
+        return learned, cut, beyond(self._net, learned, cut, ahead, steps)
 
     def transform(self, data: object) -> Array:
         """The last hidden representation of each series' newest context, usable as features.
@@ -1090,16 +733,15 @@ class Forecaster(Estimator):
             (series, D).
         """
         self._require_fitted()
-        raws = self._history(self._table(data))
-        raws = [raw.rows(slice(max(0, self._end(raw) - self.context_), self._end(raw))) for raw in raws]
-        self._admit(raws)
-        panel = make_panel(raws, self.columns_, self.scaling_)
-        panel = panel.extended(self._asked, np.zeros((panel.series, self._asked, panel.known.shape[1])))
-        windows = self._latest(panel)
+        raws = history(self._table(data), self.columns_, self.missing)
+        learned = self.learned_.admitting(raws)
+        cut = contexts(raws, learned)
+        H, F = learned.framing.horizon, self.columns_.future_size
+        longer = extended(cut, [np.zeros((H, F))] * len(cut), learned, H)
+        windows = last_windows(longer, learned, self._net)
         with torch.inference_mode():
-            hidden = cast("ForecastNetwork", self.network_).hidden(windows.inputs()[0])
-        found: Array = hidden.cpu().numpy()
-        return found
+            hidden: Array = self._net.hidden(windows.inputs()[0]).cpu().numpy()
+        return hidden
 
     # ---- files ---------------------------------------------------------------------------------------------
 
@@ -1117,25 +759,11 @@ class Forecaster(Estimator):
             options["quantiles"] = tuple(options["quantiles"])
         return super()._arguments(options)
 
-    def _learned(self) -> Learned:
-        return Learned(
-            columns=self.columns_,
-            context=self.context_,
-            season=self.season_,
-            framing=self.framing_,
-            shape=self._shape(self.columns_.future_size),
-            scaling=self.scaling_,
-            spread=self.spread_,
-            tail=self.tail_,
-            seasonal=self.seasonal_,
-            simple=self.lag_models_,
-        )
-
     def _fitted(self) -> ForecasterFitted:
-        return taken_apart(self._learned())[0]
+        return taken_apart(self.learned_)[0]
 
     def _tensors(self) -> dict[str, Array]:
-        return taken_apart(self._learned())[1]
+        return taken_apart(self.learned_)[1]
 
     def _assemble(
         self,
@@ -1147,29 +775,15 @@ class Forecaster(Estimator):
         source: torch.Generator,
         dtype: torch.dtype,
     ) -> Stack:
-        del output_size
-        network = self._network_of(
-            layers, input_size, fitted.shape(), source=source, dtype=dtype, device=None
-        )
+        del output_size  # the stack's; the head's follows from what is asked
+        network = build_network(layers, input_size, fitted.shape(), source=source, dtype=dtype, device=None)
         return cast("Stack", network)
 
     def _restore(self, fitted: ForecasterFitted, tensors: Mapping[str, Array]) -> None:
-        learned = put_together(fitted, tensors, self.horizon)
-        self.columns_ = learned.columns
-        self.context_, self.season_ = learned.context, learned.season
-        self.framing_, self.scaling_, self.spread_ = learned.framing, learned.scaling, learned.spread
-        self.kind_, self.levels_ = learned.shape.kind, learned.shape.quantiles or learned.spread.levels
-        self._asked = learned.shape.horizon
-        if self._asked != (1 if self.strategy == "recursive" else self.horizon):
-            raise SchemaError(f"the network answers {self._asked} steps, which the options do not ask for.")
-        self.tail_, self.seasonal_, self.lag_models_ = learned.tail, learned.seasonal, learned.simple
-        self.series_names_ = learned.columns.known_series
-        self.n_features_in_ = (
-            learned.columns.panel_targets + learned.columns.past_size + learned.columns.future_size
-        )
+        asked = 1 if self.strategy == "recursive" else self.horizon
+        if fitted.asked != asked:
+            raise SchemaError(f"the network answers {fitted.asked} steps, but the options ask for {asked}.")
+        self.learned_ = put_together(fitted, tensors, horizon=self.horizon, strategy=self.strategy)
+        columns = fitted.columns
+        self.n_features_in_ = columns.panel_targets + columns.past_size + columns.future_size
         self.backtest_ = None
-
-
-def _finite(row: Mapping[str, float]) -> dict[str, float | None]:
-    """Figures as JSON has them: None for what could not be measured."""
-    return {name: float(value) if np.isfinite(value) else None for name, value in row.items()}

@@ -1,0 +1,85 @@
+"""What a report shows of a forecaster's fit, as JSON: parts of the data, errors by horizon, one forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from saiki.data import Windows as WindowIndex
+from saiki.models.forecast_model import Learned
+from saiki.models.forecast_scores import Backtest, Forecasts
+from saiki.models.forecast_table import Raw, show
+from saiki.models.forecast_windows import Array
+
+
+def part_of(
+    name: str, learned: Learned, index: WindowIndex, raws: Sequence[Raw], spans: Sequence[slice]
+) -> dict[str, Any]:
+    """What served for what, as JSON: windows, from when to when, missing values."""
+    K = len(learned.columns.targets)
+    rows = [raw.rows(span) for raw, span in zip(raws, spans[:: learned.copies])]
+    ends = [raw.times[[0, -1]] for raw in rows if raw.times is not None and len(raw)]
+    span = ""
+    if ends:
+        low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+        span = f"{show(low, learned.columns)} to {show(high, learned.columns)}"
+    return {
+        "name": "training" if name == "train" else name,
+        "windows": len(index.within(spans)),
+        "span": span,
+        "missing": sum(int(np.isnan(raw.numbers[:, :K]).sum()) for raw in rows),
+    }
+
+
+def details_of(what: str, learned: Learned, found: Backtest, raws: Sequence[Raw]) -> dict[str, Any]:
+    """What was measured, as JSON for the report."""
+    return {
+        "measured_on": what,
+        "origins": len(found.forecasts),
+        "levels": list(learned.spread.levels),
+        "by_horizon": [
+            dict(zip(row, plain_numbers(np.array(list(row.values()))))) for row in found.by_horizon
+        ],
+        "baselines_by_horizon": {
+            name: plain_numbers(values) for name, values in found.baselines_by_horizon.items()
+        },
+        "fan": _last_forecast(learned, found.forecasts, raws),
+    }
+
+
+def _last_forecast(learned: Learned, forecasts: Forecasts, raws: Sequence[Raw]) -> dict[str, Any]:
+    """The last forecast of the first series beside what came."""
+    at = int(np.flatnonzero(forecasts.series == forecasts.series.min())[-1])
+    raw = raws[int(forecasts.series[at]) // learned.copies]
+    target = int(forecasts.series[at]) % learned.copies
+    origin, H = int(forecasts.origins[at]), learned.horizon
+    past = raw.rows(slice(max(0, origin - learned.context), origin))
+    quantiles = forecasts.point[at, :, :1]
+    if forecasts.quantiles is not None:
+        quantiles = forecasts.quantiles[at, :, 0]
+    return {
+        "name": learned.columns.targets[target],
+        "levels": list(forecasts.levels) or [0.5],
+        "times": plain_times(raw.rows(slice(origin, origin + H)).times, origin, H),
+        "quantiles": quantiles.T.tolist(),
+        "truth": plain_numbers(forecasts.truth[at, :, 0]),
+        "past_times": plain_times(past.times, origin - len(past), len(past)),
+        "past": plain_numbers(past.numbers[:, target]),
+    }
+
+
+def plain_numbers(values: Array) -> list[float | None]:
+    """Numbers for JSON: None for what is missing."""
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def plain_times(times: Array | None, first: int, count: int) -> list[Any]:
+    """Times for JSON: text for dates, numbers otherwise, row numbers where there are none."""
+    if times is None:
+        return [float(row) for row in range(first, first + count)]
+    chosen = times[:count]
+    if chosen.dtype.kind == "M":
+        return [str(time) for time in chosen.astype("datetime64[s]")]
+    return [float(time) for time in chosen]
