@@ -20,7 +20,8 @@ from saiki.core.errors import (
     ValueRangeError,
 )
 from saiki.data import read_table
-from saiki.models.sequence_input import Frame, as_found, read_sequences, read_targets, read_weights
+from saiki.models.sequence_input import Frame, read_sequences
+from saiki.models.sequence_targets import as_found, read_targets, read_weights
 
 LENGTHS = (3, 1, 4)
 PARTS = [np.arange(2.0 * t).reshape(t, 2) + 10 * i for i, t in enumerate(LENGTHS)]

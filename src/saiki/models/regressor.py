@@ -25,7 +25,8 @@ from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
 from saiki.models.base import Array, CommonOptions, Layer, RandomState
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions, restore_scaler
-from saiki.models.sequence_input import Layout, Targets, as_found, read_targets
+from saiki.models.sequence_input import Layout
+from saiki.models.sequence_targets import Targets, as_found, read_targets
 
 if TYPE_CHECKING:
     from saiki.insight import Metric, Picture

@@ -32,13 +32,10 @@ from saiki.models.sequence_input import (
     Frame,
     Layout,
     Sequences,
-    Targets,
-    as_found,
     is_frame,
     read_sequences,
-    read_targets,
-    read_weights,
 )
+from saiki.models.sequence_targets import Targets, as_found, read_targets, read_weights
 from saiki.nn import EmbeddingConfig, LastConfig
 
 if TYPE_CHECKING:

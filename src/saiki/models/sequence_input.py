@@ -1,4 +1,4 @@
-"""How X and y come in to the sequence tasks, and how predictions go back: shared by classifier and regressor.
+"""How X comes in to the sequence tasks; y is read in `sequence_targets.py`.
 
 X, n sequences, may be
 
@@ -7,9 +7,6 @@ X, n sequences, may be
     a 2-d array (n, T): n sequences of T steps with one feature, the form of the UCR archive
     a Ragged, a PackedSequence, a jagged nested tensor
     a long data frame, one row a step, with the columns named by id= and (optionally) time=
-
-y is one row a sequence or one row a step, told by its shape: n rows are one a sequence; a list of n arrays
-as long as the sequences, or one row for each step of all of them, are one a step.
 """
 
 from __future__ import annotations
@@ -29,7 +26,6 @@ from saiki.core.checks import explain_channels_first, listed, require_finite, re
 from saiki.core.errors import (
     DataError,
     DTypeError,
-    LabelError,
     LengthError,
     OptionError,
     ShapeError,
@@ -136,7 +132,7 @@ def read_sequences(
     if isinstance(X, (PackedSequence, Ragged)) or (isinstance(X, Tensor) and X.is_nested):
         if lengths is not None:
             raise LengthError(f"lengths came with {name}, which carries its own.", "Drop lengths.")
-        parts = [_to_numpy(part) for part in Ragged.of(X).to_list()]
+        parts = [to_numpy(part) for part in Ragged.of(X).to_list()]
         form = "ragged"
     else:
         parts, form = _read_plain(X, lengths, layout, features, name)
@@ -168,7 +164,7 @@ def _read_plain(
             f"{name} is a sparse matrix, but sparse input is not supported.", f"Use {name}.toarray()."
         )
     if isinstance(X, Tensor):
-        X = _to_numpy(X)
+        X = to_numpy(X)
     if X is None or isinstance(X, (str, bytes, Mapping, set, numbers.Number)):
         raise DTypeError(
             f"{name} is {type(X).__name__} but must be sequences.", "Give a list of (T_i, F) arrays."
@@ -235,7 +231,7 @@ def _read_plain(
                 f"sequence {index} of {name} is {type(part).__name__} but must be a (T, F) array."
             )
         parts.append(
-            _to_numpy(part) if isinstance(part, Tensor) else _numbers(part, f"sequence {index} of {name}")
+            to_numpy(part) if isinstance(part, Tensor) else _numbers(part, f"sequence {index} of {name}")
         )
     return parts, "list"
 
@@ -244,7 +240,8 @@ def _is_list(X: object) -> bool:
     return isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object)
 
 
-def _to_numpy(x: Tensor) -> Array:
+def to_numpy(x: Tensor) -> Array:
+    """A plain tensor of real numbers as an array; half precision becomes float32."""
     if x.layout is not torch.strided or x.is_complex() or x.is_quantized:
         raise DTypeError(f"X is a {x.layout} {x.dtype} tensor but must be a plain one of real numbers.")
     x = x.detach().cpu()
@@ -402,8 +399,8 @@ def _read_frame(
     chosen = list(columns or frame.columns or [c for c in names if c not in aside])
     if not chosen:
         raise DataError(f"{name} has no feature column beside {listed(sorted(c for c in aside if c))}.")
-    ids = _objects(column(frame.id))
-    nameless = _missing(ids)
+    ids = of_one_kind(column(frame.id))
+    nameless = is_missing(ids)
     if nameless.any():
         raise DataError(f"column {frame.id!r} of {name} has no id in row {int(np.argmax(nameless))}.")
     if ids.dtype.kind == "O":  # mixed kinds have no order of their own
@@ -438,7 +435,7 @@ def _read_frame(
         for wanted in frame.target:
             if wanted not in names:
                 raise DataError(f"y names a column that is not there: {unknown(wanted, names, 'column')}")
-        picked = [_objects(column(c)) for c in frame.target]
+        picked = [of_one_kind(column(c)) for c in frame.target]
         target = (picked[0] if len(picked) == 1 else np.stack(picked, axis=1))[rows]
     return Sequences(
         arrays=list(arrays), form="frame", columns=tuple(chosen), ids=keys, rows=rows, target=target
@@ -498,7 +495,8 @@ def _times(values: Array, column: str, name: str) -> Array:
     return values
 
 
-def _missing(values: Array) -> Array:
+def is_missing(values: Array) -> Array:
+    """(n,) True where a label or an id is None or NaN."""
     return np.array(
         [v is None or (isinstance(v, (float, np.floating)) and np.isnan(v)) for v in values], bool
     )
@@ -508,7 +506,7 @@ def _is_real(value: object) -> bool:
     return value is None or (isinstance(value, (numbers.Real, np.number)) and not isinstance(value, bool))
 
 
-def _objects(values: Array) -> Array:
+def of_one_kind(values: Array) -> Array:
     """Labels or ids with one kind of element: numbers stay, anything else becomes text or stays an object."""
     if values.dtype.kind != "O":
         return values
@@ -521,289 +519,3 @@ def _objects(values: Array) -> Array:
     if all(isinstance(v, (numbers.Real, np.number)) for v in values):
         return values.astype(np.float64)
     return values
-
-
-# ---- targets ------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Targets:
-    """What came as y.
-
-    Attributes:
-        values: (n,) or (n, K) one row a sequence, or (N,) or (N, K) one row a step, sequence after sequence.
-        per_step: which of both.
-    """
-
-    values: Array
-    per_step: bool
-
-    def select(self, indices: Array, lengths: Array) -> Targets:
-        """The targets of some sequences."""
-        if not self.per_step:
-            return Targets(values=self.values[indices], per_step=False)
-        ends = np.cumsum(lengths)
-        parts = [self.values[ends[i] - lengths[i] : ends[i]] for i in indices]
-        return Targets(values=np.concatenate(parts), per_step=True)
-
-
-def read_targets(
-    y: object, sequences: Sequences, *, labels: bool, per_step: bool | None = None, name: str = "y"
-) -> Targets:
-    """Read y, one row a sequence or one row a step, told by its shape.
-
-    Args:
-        y: an array, a list, a list of one array a sequence; or the name(s) of the frame's column(s), which
-            hold one row a step unless every sequence holds a single value.
-        sequences: X as read.
-        labels: whether y holds labels (a 2-d y then is one row a step) or numbers.
-        per_step: settles what the shape leaves open; None lets the shape tell.
-        name: the argument's name for messages.
-
-    Raises:
-        LabelError: wrong length or a missing label, for labels.
-        ShapeError, LengthError, DTypeError, ValueRangeError: the same for numbers.
-        OptionError: the shape fits both readings and per_step is None.
-    """
-    Wrong = LabelError if labels else LengthError
-    n, lengths = len(sequences), sequences.lengths
-    total = int(lengths.sum())
-    if y is None:
-        raise Wrong(f"requires y to be passed, but the target {name} is None.", "Give one row a sequence.")
-    if sequences.target is not None and (isinstance(y, str) or _is_names(y, sequences)):
-        return _frame_targets(sequences, lengths, labels, per_step, name)
-    if isinstance(y, Ragged):
-        y = [_to_numpy(part) for part in y.to_list()]
-    if isinstance(y, Tensor):
-        y = _to_numpy(y)
-    if isinstance(y, (str, bytes, Mapping, set)) or not (hasattr(y, "__len__") or hasattr(y, "__array__")):
-        raise DTypeError(f"{name} is {type(y).__name__} but must be an array or a list, one row a sequence.")
-    array, parts = _target_array(y, name)
-    if sequences.rows is not None and parts is None and array is not None and len(array) == total:
-        array = array[sequences.rows] if total != n else array
-    if parts is None:
-        assert array is not None
-        if array.ndim == 0 or array.ndim > 3:
-            raise ShapeError(f"{name} is {array.shape} but must be one row a sequence or one row a step.")
-        rows = len(array)
-        equal = bool((lengths == lengths[0]).all())
-        stepwise = array.ndim >= 2 and rows == n and equal and array.shape[1] == lengths[0]
-        if array.ndim == 3 or (stepwise and labels and not (array.shape[1] == 1 and per_step is not True)):
-            if not stepwise:
-                raise Wrong(
-                    f"{name} is {array.shape}, read as one row a step, but X has {n} sequences of "
-                    f"{_span(lengths)} steps."
-                )
-            if per_step is False:
-                raise Wrong(
-                    f"{name} is {array.shape}, one row a step, but per_step=False asks for one a sequence."
-                )
-            return _checked(array.reshape(total, *array.shape[2:]), True, labels, name)
-        if stepwise and per_step is None and not labels:
-            if array.shape[1] == 1:
-                return _checked(array, False, labels, name)
-            raise OptionError(
-                f"{name} is {array.shape}: {array.shape[1]} outputs a sequence, or one number for each of "
-                f"the {array.shape[1]} steps?",
-                "Say per_step=True or per_step=False.",
-            )
-        if stepwise and per_step:
-            return _checked(array.reshape(total), True, labels, name)
-        if rows == n and per_step is not True:
-            return _checked(array, False, labels, name)
-        if rows == total and per_step is not False:
-            return _checked(array, True, labels, name)
-        raise Wrong(
-            f"{name} has {rows} rows but X has {n} sequences ({total} steps in all): inconsistent numbers of "
-            "samples.",
-            "Give one row a sequence, or one row a step.",
-        )
-    if len(parts) != n:
-        raise Wrong(f"{name} has {len(parts)} entries but X has {n} sequences.", "Give one entry a sequence.")
-    odd = [i for i, (part, length) in enumerate(zip(parts, lengths)) if len(part) != length]
-    widths = {len(part) for part in parts}
-    if odd and len(widths) == 1 and not labels and per_step is not True:
-        return _checked(np.stack(parts), False, labels, name)
-    if odd:
-        i = odd[0]
-        raise Wrong(
-            f"entry {i} of {name} has {len(parts[i])} rows but sequence {i} has {int(lengths[i])} steps.",
-            "Give one row a step, or one row a sequence.",
-        )
-    if per_step is False:
-        raise Wrong(f"{name} has one row a step, but per_step=False asks for one row a sequence.")
-    if per_step is None and len(widths) == 1 and not labels and widths != {1} and parts[0].ndim == 1:
-        raise OptionError(
-            f"{name} is a list of {n} rows of {len(parts[0])} numbers: {len(parts[0])} outputs a sequence, "
-            "or one number a step?",
-            "Say per_step=True or per_step=False.",
-        )
-    if len({part.shape[1:] for part in parts}) > 1:
-        raise ShapeError(f"the entries of {name} differ in their number of outputs: all must have as many.")
-    return _checked(np.concatenate(parts), True, labels, name)
-
-
-def _is_names(y: object, sequences: Sequences) -> bool:
-    return sequences.form == "frame" and isinstance(y, (list, tuple)) and all(isinstance(v, str) for v in y)
-
-
-def _frame_targets(
-    sequences: Sequences, lengths: Array, labels: bool, per_step: bool | None, name: str
-) -> Targets:
-    """A target column: one value a sequence where each holds a single one, one a step otherwise."""
-    values = sequences.target
-    assert values is not None
-    firsts = np.cumsum(lengths) - lengths
-    repeated = np.repeat(values[firsts], lengths, axis=0)
-    single = bool((repeated == values).all())
-    if per_step is False and not single:
-        raise LabelError(f"per_step=False, but the column {name} changes inside a sequence.")
-    if single and per_step is not True:
-        return _checked(values[firsts], False, labels, name)
-    return _checked(values, True, labels, name)
-
-
-def _target_array(y: object, name: str) -> tuple[Array | None, list[Array] | None]:
-    """y as one array, or as a list of one array a sequence."""
-    if hasattr(y, "toarray") or hasattr(y, "tocsr"):
-        raise DTypeError(f"{name} is a sparse matrix, but must be a dense array.")
-    if not isinstance(y, (list, tuple)) and not (isinstance(y, np.ndarray) and y.dtype == object):
-        array = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
-        return (_objects(array) if array.ndim == 1 else array), None
-    entries = list(y)
-    if entries and all(
-        isinstance(entry, (list, tuple, np.ndarray, Tensor)) and np.ndim(_plain(entry)) >= 1
-        for entry in entries
-    ):
-        parts = [np.asarray(_plain(entry)) for entry in entries]
-        return None, [_objects(part) if part.ndim == 1 else part for part in parts]
-    try:
-        array = np.asarray([_plain(entry) for entry in entries])
-        if array.dtype.kind in "US" and not all(isinstance(e, (str, bytes)) for e in entries):
-            raise ValueError("text and numbers are mixed")  # numpy would turn the numbers into text
-    except (ValueError, TypeError) as error:
-        if "mixed" not in str(error):
-            raise ShapeError(
-                f"{name} mixes rows of unequal shapes, but must be one row, or one array, a sequence."
-            ) from error
-        array = np.empty(len(entries), dtype=object)
-        array[:] = entries
-    return (_objects(array) if array.ndim == 1 else array), None
-
-
-def _plain(entry: object) -> Any:  # noqa: ANN401  whatever came, tensors as arrays
-    return _to_numpy(entry) if isinstance(entry, Tensor) else entry
-
-
-def _checked(values: Array, per_step: bool, labels: bool, name: str) -> Targets:
-    if labels:
-        if values.ndim == 2 and values.shape[1] == 1:
-            _warn_column(name)
-            values = values[:, 0]
-        if values.ndim != 1:
-            raise LabelError(f"{name} is {values.shape} but must hold one label a sequence or a step.")
-        missing = np.array(
-            [v is None or (isinstance(v, (float, np.floating)) and np.isnan(v)) for v in values]
-        )
-        if missing.any():
-            raise LabelError(
-                f"{name} contains NaN or None: {int(missing.sum())} labels are missing, the first in row "
-                f"{int(np.argmax(missing))}.",
-                "Leave these sequences out.",
-            )
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise LabelError(f"{name} contains infinity (inf), which is no label.")
-        if values.dtype.kind == "O" and len({type(v) for v in values}) > 1:
-            kinds = sorted({type(v).__name__ for v in values})
-            raise LabelError(
-                f"{name} mixes labels of several types ({listed(kinds)}).", "Make them all one type."
-            )
-        return Targets(values=values, per_step=per_step)
-    if values.dtype.kind == "c":
-        raise DTypeError(f"Complex data not supported: {name} holds {values.dtype}.")
-    if values.dtype.kind not in "biuf":
-        try:
-            values = values.astype(np.float64)
-        except (ValueError, TypeError) as error:
-            raise DTypeError(f"{name} holds {values.dtype} but must hold numbers: {error}.") from None
-    values = values.astype(np.float64)
-    if values.ndim == 2 and values.shape[1] == 0:
-        raise ShapeError(f"{name} is {values.shape}: it has no output column.")
-    if values.ndim > 2:
-        raise ShapeError(
-            f"{name} has rows of shape {values.shape[1:]} but a row must be a number or K numbers."
-        )
-    if not np.isfinite(values).all():
-        require_finite(values, name, ("row", "output"))
-    return Targets(values=values, per_step=per_step)
-
-
-def _warn_column(name: str) -> None:
-    import warnings
-
-    from sklearn.exceptions import DataConversionWarning
-
-    warnings.warn(
-        f"A column-vector {name} was passed when a 1d array was expected. Please change the shape of {name} "
-        "to (n_samples,), for example using ravel().",
-        DataConversionWarning,
-        stacklevel=5,
-    )
-
-
-def _span(lengths: Array) -> str:
-    low, high = int(lengths.min()), int(lengths.max())
-    return str(low) if low == high else f"{low} to {high}"
-
-
-# ---- weights, splits, predictions ------------------------------------------------------------
-
-
-def read_weights(sample_weight: object, n: int) -> Array | None:
-    """(n,) weights of the sequences, or None.
-
-    Raises:
-        ShapeError, DTypeError, ValueRangeError: not n finite weights, negative ones, or all of them zero.
-    """
-    if sample_weight is None:
-        return None
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise DTypeError(f"sample_weight cannot be read as numbers: {error}.") from error
-    if weights.ndim == 0:
-        weights = np.full(n, float(weights))
-    if weights.shape != (n,):
-        raise ShapeError(
-            f"sample_weight.shape == {weights.shape}, expected {(n,)}!", "Give one weight a sequence."
-        )
-    require_finite(weights, "sample_weight", ("sequence",))
-    if (weights < 0).any():
-        raise ValueRangeError(f"sample_weight of sequence {int(np.argmax(weights < 0))} is negative.")
-    if not weights.any():
-        raise ValueRangeError("sample_weight is zero for every sequence, so there is nothing to learn from.")
-    return weights
-
-
-def as_found(rows: Array, sequences: Sequences, per_step: bool) -> Array | list[Array]:
-    """Per-step results in the form X came in; per-sequence results as they are.
-
-    A 2-d or 3-d array of whole sequences gives (n, T, ...), a frame one row a row of the frame, anything else
-    one array a sequence.
-    """
-    if not per_step:
-        return rows
-    if sequences.form == "frame" and sequences.rows is not None:
-        out = np.empty_like(rows)
-        out[sequences.rows] = rows
-        return out
-    lengths = sequences.lengths
-    if sequences.form == "array" and (lengths == lengths[0]).all():
-        return rows.reshape(len(sequences), int(lengths[0]), *rows.shape[1:])
-    return np.split(rows, np.cumsum(lengths)[:-1])
-
-
-def unpack(packed: Array, ragged: Ragged) -> Array:
-    """Packed rows (N, ...) as rows sequence after sequence, in the user's order."""
-    sequence, step = ragged.row_sequence.cpu().numpy(), ragged.row_step.cpu().numpy()
-    return packed[np.lexsort((step, sequence))]
