@@ -480,6 +480,26 @@ def test_it_is_an_estimator():
     pd.testing.assert_frame_equal(same, small().fit(frame()).forecast())
 
 
+def test_a_search_over_time_series_splits():
+    from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
+
+    search = GridSearchCV(
+        small(validation=None, baselines=True),
+        {"hidden_size": [2, 4], "training__clip_norm": [1.0]},
+        cv=TimeSeriesSplit(2, test_size=24),
+    )
+    search.set_params(estimator__training=Training())
+    search.fit(frame(140))
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_estimator_.get_params()["hidden_size"] in (2, 4)
+
+
+def test_the_width_by_the_rule_of_thumb():
+    model = small(hidden_size="auto").fit(frame())
+    assert model.size_.hidden_size == model.network_.stack.output_size
+    assert "training values" in model.parameter_note_
+
+
 def test_refit_trains_again_on_all_rows():
     data = frame()
     plain = small(max_epochs=3).fit(data)

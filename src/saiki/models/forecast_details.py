@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from saiki.data import Windows as WindowIndex
+from saiki.data import show_time
 from saiki.models.forecast_model import Learned
 from saiki.models.forecast_scores import Backtest, Forecasts
-from saiki.models.forecast_table import Raw, show
+from saiki.models.forecast_table import Raw
 from saiki.models.forecast_windows import Array
 
 
@@ -24,7 +25,7 @@ def part_of(
     span = ""
     if ends:
         low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-        span = f"{show(low, learned.columns)} to {show(high, learned.columns)}"
+        span = f"{show_time(low)} to {show_time(high)}"
     return {
         "name": "training" if name == "train" else name,
         "windows": len(index.within(spans)),

@@ -31,7 +31,8 @@ def report_of(model: Forecaster) -> str:
     """The report of a fitted forecaster as one HTML page."""
     details, columns = model.details_, model.columns_
     unit = step_name(model)
-    ours = f"this {model.cell} network" if model.network is None else "this network"
+    name = {"lstm": "LSTM", "gru": "GRU"}.get(model.cell, model.cell.capitalize())
+    ours = f"this {name} network" if model.network is None else "this network"
     series = len(model.series_names_)
     what = model.series_names_[0] if series == 1 else f"{series:,} series"
     notes = []
