@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
-from saiki import SequenceRegressor, load
+from saiki import SequenceRegressor, Training, load
 from saiki.core.errors import OptionError, ShapeError
+from saiki.learning import Observer
 from saiki.losses import Huber
 
 QUICK = {"hidden_size": 8, "max_epochs": 3, "random_state": 0, "verbose": False}
@@ -84,10 +87,41 @@ def test_validation_of_another_width_is_an_error():
         SequenceRegressor(**QUICK, validation=(X[:4], np.zeros((4, 2)))).fit(X, y)
 
 
-def test_refit_uses_all_sequences():
-    X, y = sums(40)
-    model = SequenceRegressor(**QUICK).set_params(training__refit="all").fit(X, y)
-    assert any("Trained again" in note and "on all 40 sequences" in note for note in model.record_.notes)
+@pytest.mark.parametrize("given", [False, True])
+def test_refit_trains_on_all_and_measures_before(given):
+    X, y = sums(60)
+    options = {**QUICK, "max_epochs": 8, "lr": 0.02, "baselines": False}
+    options["validation"] = (X[:20], y[:20]) if given else 1 / 3
+    fit_on = (X[20:], y[20:]) if given else (X, y)
+    plain = SequenceRegressor(**options).fit(*fit_on)
+    again = SequenceRegressor(**options, training=Training(refit="all")).fit(*fit_on)
+    assert any("Trained again" in note and "on all 60 sequences" in note for note in again.record_.notes)
+    assert any("before it was trained again" in note for note in again.record_.notes)
+    assert again.metrics_ == plain.metrics_, (
+        "the figures are of the network that had not seen these sequences"
+    )
+    assert not np.array_equal(again.predict(X), plain.predict(X))
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_refit_resumes_with_the_same_figures(count, tmp_path):
+    """8 epochs of fit, then the refit: checkpoint 2 lies in the first, and its best weights are taken up."""
+    X, y = sums(60)
+    options = {**QUICK, "max_epochs": 8, "lr": 0.02, "baselines": False, "training": Training(refit="all")}
+    folder, away = tmp_path / "whole", tmp_path / "away"
+
+    class Copy(Observer):
+        seen = 0
+
+        def on_checkpoint(self, event) -> None:
+            self.seen += 1
+            if self.seen == count:
+                shutil.copytree(folder, away)
+
+    whole = SequenceRegressor(**options).fit(X, y, checkpoint=folder, observers=[Copy()])
+    resumed = SequenceRegressor(**options).fit(X, y, checkpoint=away, resume=True)
+    np.testing.assert_array_equal(whole.predict(X), resumed.predict(X))
+    assert whole.metrics_ == resumed.metrics_ != {}
 
 
 def test_a_quantile_loss_is_not_for_one_number():

@@ -6,7 +6,7 @@ X, y → read → split by sequence → scale on training rows → network → t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -26,7 +26,7 @@ from saiki.core.errors import (
 from saiki.core.ragged import Ragged
 from saiki.data.scaling import Scaler
 from saiki.data.splits import split_sequences
-from saiki.learning import Observer, RaggedSource
+from saiki.learning import Observer, RaggedSource, ValidationEvent, newest_verified
 from saiki.models.base import Array, CommonOptions, Estimator, Layer, inside_search
 from saiki.models.sequence_input import (
     Frame,
@@ -36,7 +36,7 @@ from saiki.models.sequence_input import (
     read_sequences,
 )
 from saiki.models.sequence_targets import Targets, as_found, read_targets, read_weights
-from saiki.nn import EmbeddingConfig, LastConfig
+from saiki.nn import EmbeddingConfig, LastConfig, Stack
 
 if TYPE_CHECKING:
     from saiki.insight import Metric, Picture
@@ -76,6 +76,44 @@ class Part:
         return len(self.arrays)
 
 
+def joined(first: Part, second: Part) -> Part:
+    """Both parts together."""
+    weights = None
+    if first.weights is not None or second.weights is not None:
+        weights = np.concatenate(
+            [np.ones(len(p)) if p.weights is None else p.weights for p in (first, second)]
+        )
+    values = np.concatenate([first.targets.values, second.targets.values])
+    return Part(
+        arrays=[*first.arrays, *second.arrays],
+        targets=Targets(values=values, per_step=first.targets.per_step),
+        weights=weights,
+    )
+
+
+class BestWeights(Observer):
+    """Keeps the best weights of the validated phase, for figures that are honest after a refit.
+
+    Args:
+        network: the network being trained; only read.
+        resumed: folder of checkpoints that the run goes on from; its best weights are where the copy starts.
+    """
+
+    def __init__(self, network: Stack, resumed: str | Path | None) -> None:
+        self.network = network
+        self.weights: dict[str, Tensor] | None = None
+        if resumed is not None:
+            checkpoint = newest_verified(resumed)
+            position = checkpoint.state.get("position")
+            if isinstance(position, dict) and position.get("phase") == "fit" and position.get("validated"):
+                self.weights = dict(checkpoint.model)
+
+    def on_validation(self, event: ValidationEvent) -> None:
+        """Copy the weights where they are the best so far."""
+        if event.is_best:
+            self.weights = {name: value.clone() for name, value in self.network.state_dict().items()}
+
+
 class SequenceEstimator(Estimator):
     """Abstract: what SequenceClassifier and SequenceRegressor do alike. They bring how y is read, the loss,
     the baselines and the figures.
@@ -103,9 +141,7 @@ class SequenceEstimator(Estimator):
 
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        tags.transformer_tags = TransformerTags(
-            preserves_dtype=[]
-        )  # transform() gives the last hidden representation
+        tags.transformer_tags = TransformerTags(preserves_dtype=[])  # transform() gives the network's dtype
         if not self._labels:
             tags.target_tags.multi_output = True
         return tags
@@ -226,22 +262,39 @@ class SequenceEstimator(Estimator):
                 if self.per_step_
                 else "Add LastConfig() or another pooling layer.",
             )
-        refit = self.training is not None and self.training.refit == "all"
+        refits = validation is not None and self.training is not None and self.training.refit == "all"
+        honest = BestWeights(network, checkpoint if resume else None) if refits else None
         self._train(
             network,
             loss,
             self._source(train),
             None if validation is None else self._source(validation),
-            everything=self._source(everything) if refit and validation is not None else None,
+            everything=self._source(joined(train, validation)) if refits and validation is not None else None,
             values=values,
             sequences=len(train),
             checkpoint=checkpoint,
             resume=resume,
             every_minutes=every_minutes,
-            observers=observers,
+            observers=observers if honest is None else [honest, *observers],
         )
-        self._judge(train, validation)
+        if honest is None:
+            self._judge(train, validation)
+        else:
+            self._judge_before_refit(train, validation, honest)
         return self
+
+    def _judge_before_refit(self, train: Part, validation: Part | None, honest: BestWeights) -> None:
+        """Measure with the weights that had not seen the validation part, then put the final ones back."""
+        if honest.weights is None:
+            self._judge(train, None)
+            note = "Resumed while training again on all sequences, so nothing was left to measure on."
+        else:
+            final = {name: value.clone() for name, value in self.network_.state_dict().items()}
+            self.network_.load_state_dict(honest.weights)
+            self._judge(train, validation)
+            self.network_.load_state_dict(final)
+            note = "The figures are those of the network before it was trained again on all sequences."
+        self.record_ = replace(self.record_, notes=[*self.record_.notes, note])
 
     def _read(self, X: object, lengths: object, y: object = None, *, fitting: bool = False) -> Sequences:
         named = is_frame(X) and (isinstance(y, str) or _all_text(y, X))

@@ -1,7 +1,7 @@
 """How y comes in to the sequence tasks, told by its shape, and how predictions go back as X came.
 
-n rows are one row a sequence; a list of n arrays as long as the sequences, (n, T) for sequences of T steps, or
-one row for each step of all of them are one row a step. What fits both readings is an error that asks.
+n rows are one row a sequence; a list of n arrays as long as the sequences, (n, T) for sequences of T steps,
+or one row for each step of all of them are one row a step. What fits both readings is an error that asks.
 """
 
 from __future__ import annotations
