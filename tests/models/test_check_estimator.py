@@ -32,7 +32,7 @@ EXEMPT: dict[type, dict[str, str]] = {
 }
 SMALL = {
     "hidden_size": 8,
-    "lr": 0.05,
+    "lr": 0.1,
     "validation": None,
     "patience": None,
     "random_state": 0,
@@ -42,7 +42,7 @@ SMALL = {
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 @parametrize_with_checks(
-    [SequenceClassifier(max_epochs=10, **SMALL), SequenceRegressor(max_epochs=30, **SMALL)],
+    [SequenceClassifier(max_epochs=5, **SMALL), SequenceRegressor(max_epochs=16, **SMALL)],
     expected_failed_checks=lambda estimator: EXEMPT[type(estimator)],
 )
 def test_scikit_learn_check(estimator, check):
