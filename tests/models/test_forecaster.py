@@ -416,6 +416,25 @@ def test_a_series_too_short_says_how_long_it_must_be():
         small().fit(frame()).forecast(frame(10))
 
 
+def test_a_part_without_observed_values_is_refused():
+    for part in ("validation", "test"):
+        values = wave()
+        values[-10:] = np.nan
+        options = {"validation": None, part: 10}
+        with pytest.raises(DataError, match=f"the {part} part holds no window with observed values"):
+            small(missing="mask", **options).fit(values)
+    with pytest.raises(DataError, match="column 'y' has no value in the training rows"):
+        small(missing="mask").fit(np.full(120, np.nan))
+    with pytest.raises(DTypeError, match="start is '2000-01-01', but without a time column"):
+        small().fit(wave()).backtest(wave(), start="2000-01-01")
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e-300])
+def test_numbers_of_any_size_are_scaled(factor):
+    forecast = small(baselines=True).fit(wave() * factor).forecast()[:, 0]
+    np.testing.assert_allclose(forecast / factor, small().fit(wave()).forecast()[:, 0], rtol=1e-4)
+
+
 def test_infinite_and_text_cells_are_named():
     bad = frame()
     bad.loc[5, "y"] = np.inf
@@ -449,6 +468,11 @@ def test_another_step_between_rows_is_refused():
         ({"loss": Quantile((0.2, 0.8))}, OptionError, "must be among them"),
         ({"series": "joint", "ids": "one_hot"}, OptionError, "ids tells a shared network"),
         ({"highway": 1}, DTypeError, "highway is 1"),
+        ({"targets": 5}, DTypeError, "targets is 5 but must be a list of column names"),
+        ({"until": 0.5}, DTypeError, "until is 0.5 but must be a number of rows"),
+        ({"until": "soon"}, DTypeError, "until is 'soon', which is no date"),
+        ({"validation": 0.95}, DataError, "6 rows for training, but a window needs"),
+        ({"validation": 2}, DataError, "the validation part holds no window"),
     ],
 )
 def test_options_are_checked_before_training(options, error, match):

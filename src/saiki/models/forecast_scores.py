@@ -66,6 +66,11 @@ class Forecasts:
 
 def figures(forecasts: Forecasts) -> dict[str, float]:
     """The figures of the file's head; MASE is NaN where no series has a seasonal difference."""
+    with np.errstate(over="ignore"):  # squares of numbers beyond 1e154 are infinite, and said to be
+        return _figures(forecasts)
+
+
+def _figures(forecasts: Forecasts) -> dict[str, float]:
     y, f = forecasts.truth, forecasts.point
     scale = forecasts.scale[:, None]
     found: dict[str, float] = {
@@ -107,7 +112,8 @@ def by_horizon(forecasts: Forecasts) -> list[dict[str, float]]:
         seen = not np.isnan(y).all()
         row = {"step": float(step + 1)}
         row["mae"] = float(metrics.mae(y, f)) if seen else float("nan")
-        row["rmse"] = float(metrics.rmse(y, f)) if seen else float("nan")
+        with np.errstate(over="ignore"):
+            row["rmse"] = float(metrics.rmse(y, f)) if seen else float("nan")
         if forecasts.quantiles is not None and len(forecasts.levels) > 1:
             low, high = forecasts.quantiles[:, step, :, 0], forecasts.quantiles[:, step, :, -1]
             row["coverage"] = float(metrics.coverage(y, low, high)) if seen else float("nan")

@@ -63,7 +63,7 @@ class Covariates:
         for key in parts:
             if key not in ("past", "future", "static"):
                 raise OptionError(unknown(str(key), ["past", "future", "static"], "kind of covariate"))
-        read = {key: _names(value, f"covariates: {key}") for key, value in parts.items()}
+        read = {key: column_names(value, f"covariates: {key}") for key, value in parts.items()}
         every = [name for names in read.values() for name in names]
         for name in every:
             if every.count(name) > 1:
@@ -78,7 +78,12 @@ class Covariates:
         return (*self.past, *self.future, *self.static)
 
 
-def _names(value: object, what: str) -> tuple[str, ...]:
+def column_names(value: object, what: str) -> tuple[str, ...]:
+    """One or several names of columns.
+
+    Raises:
+        DTypeError: it is something else.
+    """
     if isinstance(value, str):
         return (value,)
     if isinstance(value, Sequence) and all(isinstance(name, str) for name in value):

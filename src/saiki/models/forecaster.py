@@ -54,6 +54,7 @@ from saiki.models.forecast_table import (
     SeriesMode,
     check_table,
     choose_columns,
+    column_names,
     make_panel,
     read_raw,
 )
@@ -411,6 +412,8 @@ class Forecaster(Estimator):
                 "Use ids=None.",
             )
         self._levels()
+        if self.targets is not None:
+            column_names(self.targets, "targets")
 
     def _levels(self) -> tuple[float, ...]:
         """The quantiles asked for, checked; empty for points alone."""
@@ -446,15 +449,25 @@ class Forecaster(Estimator):
             return raw
         if isinstance(self.until, int) and not isinstance(self.until, bool):
             return raw.rows(slice(0, require_int(self.until, "until", 1)))
-        if raw.times is None:
+        if not isinstance(self.until, str):
             raise DTypeError(
-                f"until is {self.until!r}, but without a time column it must be a number of rows."
+                f"until is {self.until!r} but must be a number of rows, a time as text, or None."
             )
-        split = split_in_time(raw.times, validation=None, test=self.until, name=raw.id)
-        end = split.test.start
-        if end < len(raw) and raw.times[end] == raw.times.dtype.type(self.until):
-            end += 1  # the time itself is used
-        return raw.rows(slice(0, end))
+        first = self._first_row(raw, self.until, "until")
+        assert raw.times is not None  # else the line above has refused the text
+        if first < len(raw) and raw.times[first] == raw.times.dtype.type(self.until):
+            first += 1  # the time itself is used
+        return raw.rows(slice(0, first))
+
+    @staticmethod
+    def _first_row(raw: Raw, part: Part, name: str) -> int:
+        """The first row of a part that reaches to the end, given as `split_in_time` takes it."""
+        rows = len(raw) if raw.times is None else raw.times
+        try:
+            first: int = split_in_time(rows, validation=None, test=part, name=raw.id).test.start
+        except (DTypeError, ValueRangeError) as error:  # it speaks of the argument under its own name for it
+            raise type(error)(error.message.replace("test is", f"{name} is", 1), error.hint) from error
+        return first
 
     def _split(self, raw: Raw) -> Any:  # noqa: ANN401  a TimeSplit
         rows = len(raw) if raw.times is None else raw.times
@@ -514,7 +527,7 @@ class Forecaster(Estimator):
                 train_rows,
                 columns,
                 "standard" if self.scaling == "series" else self.scaling,
-                per_series=self.scaling == "series",
+                per_series=self.scaling == "series" and columns.id is not None,
             ),
             spread=Spread(levels=levels, stretch=np.ones(shape.parameters), residuals=None),
             tail=[],
@@ -644,13 +657,11 @@ class Forecaster(Estimator):
         table = self._table(data)
         check_table(table, self.columns_, self.missing)
         raws = [self._used(raw) for raw in read_raw(table, self.columns_)]
-        spans = []
-        for raw in raws:
-            rows = len(raw) if raw.times is None else raw.times
-            if start is None:
-                spans.append(slice(min(self.context_, len(raw)), len(raw)))
-            else:
-                spans.append(split_in_time(rows, validation=None, test=start, name=raw.id).test)
+        firsts = [
+            min(self.context_, len(raw)) if start is None else self._first_row(raw, start, "start")
+            for raw in raws
+        ]
+        spans = [slice(first, len(raw)) for first, raw in zip(firsts, raws)]
         before = [raw.rows(slice(0, span.start)) for raw, span in zip(raws, spans)]
         learned = self.learned_.admitting(before)
         panel = make_panel(raws, learned.columns, learned.scaling)
