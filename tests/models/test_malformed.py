@@ -17,6 +17,7 @@ from saiki.core.errors import SaikiError
 
 QUICK = {"hidden_size": 2, "max_epochs": 1, "random_state": 0, "verbose": False, "baselines": False}
 EXAMPLES = 60
+MANY = 600  # each, in `make test-long`
 
 shapes = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=6)
 dtypes = st.sampled_from([">f4", "f4", "f8", "f2", "i1", "u8", "?", "c8", "U3", "S2", "M8[D]", "O"])
@@ -102,7 +103,7 @@ def _typed(call) -> Any:
         return None
 
 
-quick = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+RULES = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def _predicts(models, X, given_lengths) -> None:
@@ -116,15 +117,11 @@ def _predicts(models, X, given_lengths) -> None:
                 assert np.isin(found, model.classes_).all()
 
 
-@given(X=anything, given_lengths=lengths)
-@quick
-def test_predict_answers_or_refuses(fitted, X, given_lengths):
+def predict_answers_or_refuses(fitted, X, given_lengths):
     _in_child(lambda: _predicts(fitted, X, given_lengths))
 
 
-@given(X=anything, y=anything, kind=st.sampled_from([SequenceClassifier, SequenceRegressor]))
-@quick
-def test_fit_learns_or_refuses(X, y, kind):
+def fit_learns_or_refuses(X, y, kind):
     _in_child(lambda: _typed(lambda: kind(**QUICK).fit(X, y)))
 
 
@@ -134,20 +131,11 @@ good = st.lists(
 )
 
 
-@given(
-    X=good,
-    y=anything,
-    weight=st.one_of(st.none(), arrays, nested),
-    kind=st.sampled_from([SequenceClassifier, SequenceRegressor]),
-)
-@quick
-def test_fit_on_good_sequences_and_any_targets(X, y, weight, kind):
+def fit_on_good_sequences_and_any_targets(X, y, weight, kind):
     _in_child(lambda: _typed(lambda: kind(**QUICK).fit(X, y, sample_weight=weight)))
 
 
-@given(X=good, data=st.data())
-@quick
-def test_good_input_is_learned(fitted, X, data):
+def good_input_is_learned(fitted, X, data):
     """Two sequences and two labels at least, one sequence that is not empty: nothing to refuse."""
     if len(X) < 4 or not any(map(len, X)):
         return
@@ -173,3 +161,23 @@ def test_huge_values_are_met_with_finite_answers_or_an_error(fitted):
     X = [np.full((3, 2), 1e300)]
     found = _typed(lambda: fitted[1].predict(X))
     assert found is None or np.isfinite(found).all()
+
+
+# ---- each with some examples, and with many in `make test-long` ------------------------------------------
+
+kinds = st.sampled_from([SequenceClassifier, SequenceRegressor])
+weights = st.one_of(st.none(), arrays, nested)
+any_predict = given(X=anything, given_lengths=lengths)
+any_fit = given(X=anything, y=anything, kind=kinds)
+any_targets = given(X=good, y=anything, weight=weights, kind=kinds)
+good_input = given(X=good, data=st.data())
+some, many = settings(RULES, max_examples=EXAMPLES), settings(RULES, max_examples=MANY)
+
+test_predict = some(any_predict(predict_answers_or_refuses))
+test_fit = some(any_fit(fit_learns_or_refuses))
+test_targets = some(any_targets(fit_on_good_sequences_and_any_targets))
+test_good_input = some(good_input(good_input_is_learned))
+test_predict_many = pytest.mark.long(many(any_predict(predict_answers_or_refuses)))
+test_fit_many = pytest.mark.long(many(any_fit(fit_learns_or_refuses)))
+test_targets_many = pytest.mark.long(many(any_targets(fit_on_good_sequences_and_any_targets)))
+test_good_input_many = pytest.mark.long(many(good_input(good_input_is_learned)))

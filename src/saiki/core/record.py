@@ -45,8 +45,7 @@ class FitRecord:
         best_epoch: the epoch whose weights were kept; None where none was better than another.
         stopped_because: in plain words, such as "max_epochs reached".
         parameters: trainable numbers in the network.
-        training_values: numbers it was trained on: rows times features, of a forecaster the observed values of its
-            series.
+        training_values: numbers it was trained on: rows times features, of a forecaster the values observed.
         training_sequences: sequences or windows it was trained on.
         seed: the seed of the run.
         versions: package -> version.

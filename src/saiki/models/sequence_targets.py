@@ -6,9 +6,9 @@ or one row for each step of all of them are one row a step. What fits both readi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -178,16 +178,15 @@ def _target_array(y: object, name: str) -> tuple[Array | None, list[Array] | Non
     """y as one array, or as a list of one array a sequence."""
     if hasattr(y, "toarray") or hasattr(y, "tocsr"):
         raise DTypeError(f"{name} is a sparse matrix, but must be a dense array.")
-    if not isinstance(y, (list, tuple)) and not (isinstance(y, np.ndarray) and y.dtype == object):
+    objects = isinstance(y, np.ndarray) and y.dtype == object and y.ndim > 0
+    if not objects and not isinstance(y, (list, tuple)):
         array = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
         return (of_one_kind(array) if array.ndim == 1 else array), None
-    entries = list(y)
-    if entries and all(
-        isinstance(entry, (list, tuple, np.ndarray, Tensor)) and np.ndim(_plain(entry)) >= 1
-        for entry in entries
-    ):
-        parts = [np.asarray(_plain(entry)) for entry in entries]
-        return None, [of_one_kind(part) if part.ndim == 1 else part for part in parts]
+    entries = list(cast("Sequence[Any]", y))
+    if entries and all(isinstance(entry, (list, tuple, np.ndarray, Tensor)) for entry in entries):
+        parts = [_entry(entry, index, name) for index, entry in enumerate(entries)]
+        if all(part.ndim >= 1 for part in parts):
+            return None, [of_one_kind(part) if part.ndim == 1 else part for part in parts]
     try:
         array = np.asarray([_plain(entry) for entry in entries])
         if array.dtype.kind in "US" and not all(isinstance(e, (str, bytes)) for e in entries):
@@ -200,6 +199,15 @@ def _target_array(y: object, name: str) -> tuple[Array | None, list[Array] | Non
         array = np.empty(len(entries), dtype=object)
         array[:] = entries
     return (of_one_kind(array) if array.ndim == 1 else array), None
+
+
+def _entry(entry: object, index: int, name: str) -> Array:
+    try:
+        return np.asarray(_plain(entry))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ShapeError(
+            f"entry {index} of {name} cannot be read as an array: {error}.", "Give one array a sequence."
+        ) from error
 
 
 def _plain(entry: object) -> Any:  # noqa: ANN401  whatever came, tensors as arrays
