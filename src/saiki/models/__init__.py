@@ -1,6 +1,7 @@
 """Tasks with scikit-learn's face: each file is one task's network, loss, metrics and fit/predict.
 
-Exports: Forecaster, SequenceClassifier, SequenceRegressor, TASKS, load, suggest_size, searching.
+Exports: Forecaster (with Covariates and Backtest), SequenceClassifier, SequenceRegressor, TASKS, load, suggest_size,
+searching.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ if TYPE_CHECKING:
     from saiki.models.base import Estimator, searching
     from saiki.models.classifier import SequenceClassifier
     from saiki.models.files import TASKS, load, save
+    from saiki.models.forecast_scores import Backtest
+    from saiki.models.forecast_table import Covariates
     from saiki.models.forecaster import Forecaster
     from saiki.models.regressor import SequenceRegressor
     from saiki.models.sizing import SizeSuggestion, suggest_size
 
 # public name -> its file; loaded on first use, so that one task does not pay for the others
 _HOME = {
+    "Backtest": "forecast_scores",
+    "Covariates": "forecast_table",
     "Estimator": "base",
     "Forecaster": "forecaster",
     "SequenceClassifier": "classifier",
@@ -32,6 +37,8 @@ _HOME = {
 
 __all__ = [
     "TASKS",
+    "Backtest",
+    "Covariates",
     "Estimator",
     "Forecaster",
     "SequenceClassifier",
