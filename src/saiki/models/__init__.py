@@ -1,7 +1,7 @@
 """Tasks with scikit-learn's face: each file is one task's network, loss, metrics and fit/predict.
 
-Exports: Forecaster (with Covariates and Backtest), SequenceClassifier, SequenceRegressor, TASKS, load, suggest_size,
-searching.
+Exports: Forecaster (with Covariates and Backtest), SequenceClassifier, SequenceRegressor, TASKS, load,
+suggest_size, searching.
 """
 
 from __future__ import annotations
