@@ -100,3 +100,8 @@ def test_refusals():
         accuracy([[1], [1, 2]], [1, 2])
     with pytest.raises(LabelError, match="datetime64"):
         accuracy(np.array(["2001-01-01"], dtype="M8[D]"), np.array(["2001-01-01"], dtype="M8[D]"))
+
+
+def test_measured_numbers_are_no_labels() -> None:
+    with pytest.raises(LabelError, match=r"targets hold 0\.5, a measured number and not a label"):
+        accuracy([0.5, 1.0], [1.0, 1.0])

@@ -167,6 +167,13 @@ def _pair(targets: object, predictions: object) -> tuple[Array, Array]:
             f"{'text' if p.dtype.kind in 'US' else 'numbers'}.",
             "Give both as labels or both as codes.",
         )
+    for name, labels in (("targets", y), ("predictions", p)):
+        if labels.dtype.kind == "f" and (labels != np.floor(labels)).any():
+            odd = labels[labels != np.floor(labels)][0]
+            raise LabelError(
+                f"{name} hold {odd}, a measured number and not a label.",
+                "Give labels or whole codes; for numbers there is mae and its kin.",
+            )
     return y, p
 
 
