@@ -470,6 +470,22 @@ class SequenceEstimator(Estimator):
         """`fit(X, y)`, then `transform(X)`: what a Pipeline calls on a step that is not its last."""
         return self.fit(X, y, sample_weight=sample_weight, lengths=lengths).transform(X, lengths)
 
+    def evaluate(self, X: object, y: object = None, *, lengths: object = None) -> dict[str, float]:
+        """The task's figures on data with known answers.
+
+        Args:
+            X: sequences in any form fit takes.
+            y: what is to be predicted, in any form fit takes.
+            lengths: steps in use of a padded array.
+
+        Returns:
+            Figure by name, the same as `metrics_` holds for the validation part.
+        """
+        self._require_fitted()
+        sequences = self._read(X, lengths, y)
+        targets = read_targets(y, sequences, labels=self._labels, per_step=self.per_step_)
+        return self._measure(self._run(sequences.arrays), targets)
+
     def transform(self, X: object, lengths: object = None) -> Array | list[Array]:
         """The last hidden representation: what the head reads, usable as features in a Pipeline.
 
