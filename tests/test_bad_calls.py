@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
@@ -190,14 +190,14 @@ def layer_calls(draw: st.DrawFn) -> Call:
         "engine": draw(st.sampled_from([None, "reference", "torch_fused", "cpu", "nonsense"])),
         "return_states": draw(st.booleans()),
     }
+    directions = options["num_layers"] * (2 if options["bidirectional"] else 1)
     if draw(st.integers(0, 5)) == 0:
         options[draw(st.sampled_from(["num_layers", "dropout", "bias", "proj_size"]))] = draw(ODD)
     if name == "Jordan":
         options["output_size"] = draw(st.sampled_from([1, 2]))
     width = draw(st.one_of(st.just(3), st.just(3), ODD))
     x, hx = draw(sequence_arguments()), None
-    directions = options["num_layers"] * (2 if options["bidirectional"] else 1)
-    if draw(st.booleans()) and isinstance(directions, int):
+    if draw(st.booleans()):
         state = draw(tensors(shape=(directions, draw(SIZES), 4), floats=True))
         hx = draw(st.sampled_from([state, (state, state), (state,), [state, None], "h"]))
     frozen = draw(st.booleans())
@@ -353,7 +353,8 @@ def judge(call: Call) -> str:
         if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fiu":
             leaf = torch.from_numpy(leaf.astype(np.float64))
         if isinstance(leaf, Tensor) and not leaf.is_nested:
-            plain = leaf.detach().abs().to(torch.float64)
+            plain = leaf.detach()
+            plain = (torch.view_as_real(plain) if plain.is_complex() else plain).to(torch.float64).abs()
             if bool(((plain >= BEYOND) & plain.isfinite()).any()):
                 return "a number from outside its buffers"
             if leaf.requires_grad and leaf.numel() and leaf.is_floating_point():
@@ -392,6 +393,7 @@ def in_a_child(calls: list[Call]) -> str:
 RULES = settings(
     deadline=None,
     derandomize=True,
+    phases=[Phase.generate],  # the failing call is named by itself: nothing to shrink
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
