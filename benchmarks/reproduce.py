@@ -122,9 +122,7 @@ def main() -> None:
         command.add_argument("--quick", action="store_true", help="one epoch, to see that it runs")
         command.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     arguments = parser.parse_args()
-    torch.set_num_threads(
-        1
-    )  # networks this small run faster so: threads would wait for each other at every step
+    torch.set_num_threads(1)  # so small a network is faster so: threads would wait at every step
     run = ett(arguments.data, arguments.quick) if arguments.benchmark == "ett" else co2(arguments.quick)
     write_json(arguments.json, run)
 
