@@ -191,10 +191,10 @@ def test_scaling_is_learned_on_the_training_rows_alone():
     odd = [x + 1e6 for x in X[:6]]
     model = SequenceClassifier(**QUICK, validation=(odd, y[:6])).fit(X[6:], y[6:])
     rows = np.concatenate(X[6:])
-    np.testing.assert_allclose(model.scaler_.center[0], rows.mean(axis=0))
-    np.testing.assert_allclose(model.scaler_.scale[0], rows.std(axis=0))
+    np.testing.assert_allclose(model.features_.scaler.center[0], rows.mean(axis=0))
+    np.testing.assert_allclose(model.features_.scaler.scale[0], rows.std(axis=0))
     plain = SequenceClassifier(**QUICK, scaling=None).fit(X, y)
-    np.testing.assert_array_equal(plain.scaler_.scale, [[1.0, 1.0]])
+    np.testing.assert_array_equal(plain.features_.scaler.scale, [[1.0, 1.0]])
 
 
 class _Losses(Observer):

@@ -42,6 +42,12 @@ Id = Annotated[str | None, typer.Option(help="Name of the column that tells seri
 Columns = Annotated[
     list[str] | None, typer.Option("--column", help="A feature column; repeat. [all but id, time and label]")
 ]
+Categories = Annotated[
+    list[str] | None,
+    typer.Option("--category", help="A feature that holds categories; repeat. [those of text]"),
+]
+Encoding = Annotated[str | None, typer.Option(help="Of categories: one_hot or embed.")]
+Missing = Annotated[str | None, typer.Option(help="error, interpolate or mask.")]
 Label = Annotated[
     list[str] | None, typer.Option("--label", help="The column to predict; repeat for several.")
 ]

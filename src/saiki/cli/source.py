@@ -55,10 +55,18 @@ def read_sequences(
         raise UsageError(
             f"no column of {path} was named as the one to predict", hint="name it: --label COLUMN"
         )
-    # A class is a class even where it is written as a number.
-    categories = names if answers and estimator.task == "classifier" else []
+    # A class is a class even where it is written as a number, and so is a category.
+    learned = [category.column for category in getattr(estimator, "categories_", ())]
+    categories = learned or list(options["categories"] or ())
+    if answers and estimator.task == "classifier":
+        categories += [name for name in names if name not in categories]
     table = read_table(
-        path, id=options["id"], time=options["time"] or False, gaps="keep", categories=categories
+        path,
+        id=options["id"],
+        time=options["time"] or False,
+        sort=True,
+        gaps="keep",
+        categories=categories,
     )
     for name in names:
         if answers and name not in table.names:

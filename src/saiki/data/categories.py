@@ -198,14 +198,19 @@ def labels(table: Table, name: str) -> Array:
         raise DataError(
             f"column {name!r} is the time column and cannot be a category.", hint="Name another column."
         )
-    if values.dtype == object:
-        return values
+    return values if values.dtype == object else as_labels(values)
+
+
+def as_labels(values: Array) -> Array:
+    """(N,) values of any kind as text, None where missing; a number 3.0 is called 3."""
     found = np.empty(len(values), dtype=object)
     found[:] = [_label(value) for value in values.tolist()]
     return found
 
 
 def _label(value: object) -> str | None:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):  # pandas' own words for missing
+        return None
     if isinstance(value, float):
         if value != value:
             return None

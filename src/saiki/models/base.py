@@ -67,7 +67,7 @@ CELL_LAYERS: dict[str, type[LayerConfig]] = {
     "gru": GRUConfig,
 }
 # Arguments that change neither the data nor a single weight; a run may be resumed with others.
-_TALK = ("verbose", "baselines")
+_TALK = ("verbose", "baselines", "unit")
 
 _searching: ContextVar[bool] = ContextVar("saiki_searching", default=False)
 

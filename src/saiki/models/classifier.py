@@ -22,10 +22,12 @@ from saiki import metrics
 from saiki.core.checks import listed
 from saiki.core.errors import DTypeError, LabelError, OptionError, SchemaError
 from saiki.core.names import unknown
+from saiki.data.missing import Missing
 from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
 from saiki.models.base import Array, CommonOptions, Layer, RandomState
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
+from saiki.models.sequence_features import FeaturesFile
 from saiki.models.sequence_input import Layout
 from saiki.models.sequence_targets import Targets, as_found, read_targets
 
@@ -52,6 +54,7 @@ class ClassifierFitted:
     per_step: bool
     tokens: bool
     feature_names: list[str] | None
+    features: FeaturesFile
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
     """Classify sequences, or every step of them.
 
     Labels may be numbers, text or booleans. A y of one label a sequence gives a network that pools over
-    time, a
-    y of one label a step one that answers at every step.
+    time, a y of one label a step one that answers at every step.
 
     Args:
         network: layer configs or mappings; None builds `num_layers` of `cell`, then Last.
@@ -91,22 +93,26 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         scaling: "standard" or "minmax", learned on the training rows and saved with the model; None reads the
             features as they are.
         validation: share of the sequences kept aside, every class in proportion; (X, y); or None, which
-            trains
-            for all of `max_epochs` and measures nothing.
+            trains for all of `max_epochs` and measures nothing.
         per_step: settles whether y is one row a step where its shape leaves that open.
         layout: axes of a 3-d X: "auto" is (n, T, F) and an error where it looks channels-first;
             "steps_first" is (n, T, F) for certain; "channels_first" is (n, F, T).
         id: frames: column that tells sequences apart.
         time: frames: column that orders the steps.
         columns: frames: feature columns; None takes all others.
+        categories: frames: feature columns that hold categories; None takes those of text. The mapping is
+            learned on X, saved with the model, and an unseen level is an error.
+        encoding: of categories: "one_hot", or "embed" (a learned vector for each level).
+        missing: missing numbers: "error" refuses them; "interpolate" fills them on a line between their
+            neighbours in the same sequence; "mask" gives 0 after scaling and one channel of 0 and 1 more for
+            each feature that has gaps in the training part.
         lr: learning rate.
         max_epochs: epochs at most.
         batch_size: sequences an update; "all" takes the whole training part.
         patience: evaluations without a new best before training stops; None never stops early.
         training: everything else about how the network learns; `set_params(training__clip_norm=0.5)` works.
         baselines: also fit logistic or softmax regression on pooled features on the same split; never
-            inside a
-            search or cross-validation.
+            inside a search or cross-validation.
         random_state: seed; the same seed, data and machine give the same bits.
         device: "cpu", "cuda", "cuda:1" or "auto".
         dtype: "float32" or "float64".
@@ -150,6 +156,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         id: str | None = None,
         time: str | None = None,
         columns: Sequence[str] | None = None,
+        categories: Sequence[str] | None = None,
+        encoding: Literal["one_hot", "embed"] = "one_hot",
+        missing: Missing = "error",
         lr: float = 3e-3,
         max_epochs: int = 200,
         batch_size: int | str = 32,
@@ -177,6 +186,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         self.id = id
         self.time = time
         self.columns = columns
+        self.categories = categories
+        self.encoding = encoding
+        self.missing = missing
         self.lr = lr
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -396,6 +408,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             per_step=self.per_step_,
             tokens=self.tokens_,
             feature_names=None if self.feature_names_ is None else list(self.feature_names_),
+            features=self.features_.to_file(),
         )
 
     def _restore(self, fitted: ClassifierFitted, tensors: Mapping[str, Array]) -> None:
@@ -411,7 +424,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         self.per_step_ = fitted.per_step
         self.tokens_ = fitted.tokens
         self.feature_names_ = None if fitted.feature_names is None else tuple(fitted.feature_names)
-        self._restore_scaler(tensors)
+        self._restore_features(fitted.features, tensors)
 
 
 _KINDS: dict[str, type] = {"U": str, "O": object, "b": bool, "i": np.int64, "u": np.int64, "f": np.float64}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -20,11 +20,13 @@ from torch import Tensor
 from saiki import metrics
 from saiki.core.errors import OptionError, ShapeError
 from saiki.core.names import unknown
+from saiki.data.missing import Missing
 from saiki.data.scaling import Scaler
 from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
 from saiki.models.base import Array, CommonOptions, Layer, RandomState
-from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions, restore_scaler
+from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
+from saiki.models.sequence_features import FeaturesFile, restore_scaler
 from saiki.models.sequence_input import Layout
 from saiki.models.sequence_targets import Targets, as_found, read_targets
 
@@ -32,6 +34,13 @@ if TYPE_CHECKING:
     from saiki.insight import Metric, Picture
 
 LOSSES = ("auto", "squared", "absolute", "huber", "gaussian")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressorOptions(SequenceOptions):
+    """The regressor's options, as config.json keeps them."""
+
+    unit: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +53,7 @@ class RegressorFitted:
     per_step: bool
     tokens: bool
     feature_names: list[str] | None
+    features: FeaturesFile
 
 
 @dataclass(frozen=True)
@@ -72,25 +82,30 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         dropout: share of units dropped after each recurrent layer, in [0, 1).
         loss: "auto" (squared), "absolute", "huber", "gaussian" (`predict(X, return_std=True)`), or a
             differentiable callable of (outputs (N, K), targets (N, K)), both scaled, one value a row.
+        unit: of y, such as "ppm"; the report writes it behind the numbers.
         scaling: "standard" or "minmax", learned on the training rows and saved with the model; None reads the
             features as they are.
-        validation: share of the sequences kept aside; (X, y); or None, which trains for all of
-            `max_epochs` and
-            measures nothing.
+        validation: share of the sequences kept aside; (X, y); or None, which trains for all of `max_epochs`
+            and measures nothing.
         per_step: settles whether y is one row a step where its shape leaves that open.
         layout: axes of a 3-d X: "auto" is (n, T, F) and an error where it looks channels-first;
             "steps_first" is (n, T, F) for certain; "channels_first" is (n, F, T).
         id: frames: column that tells sequences apart.
         time: frames: column that orders the steps.
         columns: frames: feature columns; None takes all others.
+        categories: frames: feature columns that hold categories; None takes those of text. The mapping is
+            learned on X, saved with the model, and an unseen level is an error.
+        encoding: of categories: "one_hot", or "embed" (a learned vector for each level).
+        missing: missing numbers: "error" refuses them; "interpolate" fills them on a line between their
+            neighbours in the same sequence; "mask" gives 0 after scaling and one channel of 0 and 1 more for
+            each feature that has gaps in the training part.
         lr: learning rate.
         max_epochs: epochs at most.
         batch_size: sequences an update; "all" takes the whole training part.
         patience: evaluations without a new best before training stops; None never stops early.
         training: everything else about how the network learns; `set_params(training__clip_norm=0.5)` works.
-        baselines: also fit linear, ridge and LASSO regression on pooled features on the same split;
-            never inside
-            a search or cross-validation.
+        baselines: also measure the mean, linear and ridge regression on pooled features on the same split;
+            never inside a search or cross-validation.
         random_state: seed; the same seed, data and machine give the same bits.
         device: "cpu", "cuda", "cuda:1" or "auto".
         dtype: "float32" or "float64".
@@ -102,10 +117,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
     """
 
     task: ClassVar[str] = "regressor"
-    OptionsFile: ClassVar[type[CommonOptions]] = SequenceOptions
+    OptionsFile: ClassVar[type[CommonOptions]] = RegressorOptions
     FittedFile: ClassVar[type] = RegressorFitted
     _labels: ClassVar[bool] = False
 
+    unit: str
     n_targets_: int
     flat_: bool  # y was (n,), not (n, K)
     target_scaler_: Scaler
@@ -120,6 +136,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         bidirectional: bool = False,
         dropout: float = 0.0,
         loss: str | Callable[..., Tensor] = "auto",
+        unit: str = "",
         scaling: Scaling | None = "standard",
         validation: float | tuple[object, object] | None = 0.2,
         per_step: bool | None = None,
@@ -127,6 +144,9 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         id: str | None = None,
         time: str | None = None,
         columns: Sequence[str] | None = None,
+        categories: Sequence[str] | None = None,
+        encoding: Literal["one_hot", "embed"] = "one_hot",
+        missing: Missing = "error",
         lr: float = 3e-3,
         max_epochs: int = 200,
         batch_size: int | str = 32,
@@ -146,6 +166,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         self.bidirectional = bidirectional
         self.dropout = dropout
         self.loss = loss
+        self.unit = unit
         self.scaling = scaling
         self.validation = validation
         self.per_step = per_step
@@ -153,6 +174,9 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         self.id = id
         self.time = time
         self.columns = columns
+        self.categories = categories
+        self.encoding = encoding
+        self.missing = missing
         self.lr = lr
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -172,8 +196,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         self.flat_ = train.values.ndim == 1
         self.n_targets_ = values.shape[1]
         self.outputs_ = self.n_targets_ * (2 if self.loss == "gaussian" else 1)
-        names = ["y"] if self.n_targets_ == 1 else [f"y {k}" for k in range(self.n_targets_)]
-        self.target_scaler_ = Scaler.fit(values, "standard", columns=names)
+        self.target_scaler_ = Scaler.fit(values, "standard", columns=self._target_names())
+
+    def _target_names(self) -> list[str]:
+        return ["y"] if self.n_targets_ == 1 else [f"y {k}" for k in range(self.n_targets_)]
 
     def _encode(self, targets: Targets) -> Tensor:
         values = _table(targets.values)
@@ -223,8 +249,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         from saiki.insight import Metric
 
         return [
-            ("rmse", Metric(name="root mean squared error")),
-            ("mae", Metric(name="mean absolute error")),
+            ("rmse", Metric(name="root mean squared error", unit=self.unit)),
+            ("mae", Metric(name="mean absolute error", unit=self.unit)),
             ("r2", Metric(name="R²", lower_is_better=False)),
         ]
 
@@ -241,7 +267,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             picture(
                 f"Predicted beside true{'' if len(names) == 1 else f', {name}'}",
                 f"Validation {what}, a dot each (at most 500): on the diagonal both agree.",
-                lambda width, k=k: draw.agreement(truth[:, k], found[:, k], width=width),  # type: ignore[misc]
+                lambda width, k=k: draw.agreement(truth[:, k], found[:, k], unit=self.unit, width=width),  # type: ignore[misc]
                 width=520,
             )
             for k, name in enumerate(names[:4])
@@ -316,6 +342,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             per_step=self.per_step_,
             tokens=self.tokens_,
             feature_names=None if self.feature_names_ is None else list(self.feature_names_),
+            features=self.features_.to_file(),
         )
 
     def _tensors(self) -> dict[str, Array]:
@@ -332,8 +359,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         self.per_step_ = fitted.per_step
         self.tokens_ = fitted.tokens
         self.feature_names_ = None if fitted.feature_names is None else tuple(fitted.feature_names)
-        self._restore_scaler(tensors)
-        self.target_scaler_ = restore_scaler(tensors, "target", "standard", self.n_targets_)
+        self._restore_features(fitted.features, tensors)
+        self.target_scaler_ = restore_scaler(tensors, "target", "standard", self._target_names())
 
 
 def _table(values: Array) -> Array:

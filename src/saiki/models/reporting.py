@@ -6,6 +6,8 @@ import datetime
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from saiki.insight import (
     Comparison,
     Fact,
@@ -16,6 +18,8 @@ from saiki.insight import (
     ReportData,
     Score,
     Split,
+    figures,
+    picture,
 )
 from saiki.insight import report as write_page
 from saiki.learning import Training
@@ -116,6 +120,31 @@ def compare(
     for row in baselines:
         scores.append(Score(name=row["name"], values=tuple(_value(row.get(key)) for key in keys)))
     return Comparison(metrics=tuple(m for _, m in metrics), scores=tuple(scores), measured_on=measured_on)
+
+
+def attention_pictures(found: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    """Which past steps each AttentionPool looked at, a picture a layer.
+
+    Args:
+        found: a mapping a layer: its name as `layer`, and `weights`, one list a sequence, each summing to 1.
+    """
+    drawn = []
+    for one in found:
+        lengths = [len(row) for row in one["weights"]]
+        weights = np.zeros((len(lengths), max(lengths)))
+        for line, row in zip(weights, one["weights"]):
+            line[: len(row)] = row
+        drawn.append(
+            picture(
+                "Attention over past steps",
+                f"How much the layer {one['layer']!r} looks at each step, for {len(lengths)} validation "
+                "sequences, a strip each: the weights of a strip sum to 1.",
+                lambda width, w=weights, n=lengths: figures.attention_over_steps(  # type: ignore[misc]
+                    w, lengths=n, width=width
+                ),
+            )
+        )
+    return drawn
 
 
 def _value(figure: object) -> float:

@@ -19,15 +19,17 @@ from saiki.core.errors import (
     LabelError,
     LengthError,
     OptionError,
-    SchemaError,
     ShapeError,
     ValueRangeError,
 )
+from saiki.core.names import choose
 from saiki.core.ragged import Ragged
-from saiki.data.scaling import Scaler
+from saiki.data.categories import Categories
+from saiki.data.missing import Missing, require_missing_option
 from saiki.data.splits import split_sequences
 from saiki.learning import Observer, RaggedSource, ValidationEvent, newest_verified
 from saiki.models.base import Array, CommonOptions, Estimator, Layer, inside_search
+from saiki.models.sequence_features import Features, FeaturesFile
 from saiki.models.sequence_input import (
     Frame,
     Layout,
@@ -36,13 +38,14 @@ from saiki.models.sequence_input import (
     read_sequences,
 )
 from saiki.models.sequence_targets import Targets, as_found, read_targets, read_weights
-from saiki.nn import EmbeddingConfig, LastConfig, Stack
+from saiki.nn import AttentionPool, EmbeddingConfig, LastConfig, Stack
 
 if TYPE_CHECKING:
     from saiki.insight import Metric, Picture
 
 Scaling = Literal["standard", "minmax"]
 SCALINGS = ("standard", "minmax", None)
+ATTENTION_SHOWN = 12  # sequences whose attention the report draws
 PREDICT_BATCH = 256  # sequences run at once when predicting; changes speed only
 
 
@@ -57,13 +60,16 @@ class SequenceOptions(CommonOptions):
     id: str | None
     time: str | None
     columns: list[str] | None
+    categories: list[str] | None
+    encoding: str
+    missing: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
     """Sequences with their targets and weights: the training or the validation part."""
 
-    arrays: list[Array]  # as they came, not scaled
+    arrays: list[Array]  # as they were read, not scaled
     targets: Targets
     weights: Array | None
 
@@ -128,11 +134,15 @@ class SequenceEstimator(Estimator):
     id: str | None
     time: str | None
     columns: Sequence[str] | None
+    categories: Sequence[str] | None
+    encoding: Literal["one_hot", "embed"]
+    missing: Missing
 
     per_step_: bool
     feature_names_: tuple[str, ...] | None
     outputs_: int
-    scaler_: Scaler
+    categories_: tuple[Categories, ...]
+    features_: Features
     tokens_: bool
     details_: dict[str, Any]
 
@@ -141,6 +151,7 @@ class SequenceEstimator(Estimator):
 
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing != "error"
         tags.transformer_tags = TransformerTags(preserves_dtype=[])  # transform() gives the network's dtype
         if not self._labels:
             tags.target_tags.multi_output = True
@@ -231,11 +242,14 @@ class SequenceEstimator(Estimator):
             raise OptionError(f"scaling is {self.scaling!r} but must be 'standard', 'minmax' or None.")
         if self.per_step is not None and not isinstance(self.per_step, bool):
             raise OptionError(f"per_step is {self.per_step!r} but must be True, False or None.")
+        require_missing_option(self.missing)
+        choose(self.encoding, {"one_hot": 0, "embed": 1}, "encoding")
         sequences = self._read(X, lengths, y, fitting=True)
         targets = read_targets(y, sequences, labels=self._labels, per_step=self.per_step)
         weights = read_weights(sample_weight, len(sequences))
         self.n_features_in_ = sequences.features
         self.feature_names_ = sequences.columns
+        self.categories_ = sequences.categories
         self.per_step_ = targets.per_step
         everything = Part(arrays=sequences.arrays, targets=targets, weights=weights)
         self._check_targets(targets)
@@ -244,15 +258,26 @@ class SequenceEstimator(Estimator):
         if validation is not None:
             self._encode(validation.targets)  # an unseen label is an error before training
         loss = self._row_loss(train.targets)
-        self.scaler_ = Scaler.fit(train.arrays, self.scaling, columns=sequences.columns)
-
+        self.features_ = Features.fit(
+            train.arrays,
+            self.scaling,
+            missing=self.missing,
+            columns=sequences.columns,
+            categories=sequences.categories,
+        )
         values = int(train.lengths.sum()) * self.n_features_in_
         after: list[Layer] = [] if self.per_step_ else [LastConfig(both_ends=self.bidirectional)]
-        layers = self._layers(
-            values=values, input_size=self.n_features_in_, output_size=self.outputs_, after=after
-        )
+        embeddings = self.features_.embeddings()
+        inputs = self.features_.size + sum(e.size - 1 for e in embeddings)
+        layers = self._layers(values=values, input_size=inputs, output_size=self.outputs_, after=after)
         self.tokens_ = _embeds(layers)
-        network = self._build(layers, self.n_features_in_, self.outputs_)
+        if self.tokens_ and (self.missing != "error" or self.categories_):
+            raise OptionError(
+                "the network's first layer embeds X as it is, which leaves no place for missing= and "
+                "categories=.",
+                "Leave the Embedding to encoding='embed', or leave those out.",
+            )
+        network = self._build([*embeddings, *layers], self.features_.size, self.outputs_)
         if network.pooled == self.per_step_:
             raise ShapeError(
                 "network pools over time, but y has one row a step."
@@ -302,10 +327,19 @@ class SequenceEstimator(Estimator):
         return read_sequences(
             X,
             lengths=lengths,
-            frame=Frame(id=self.id, time=self.time, columns=self.columns, target=target),
+            frame=Frame(
+                id=self.id,
+                time=self.time,
+                columns=self.columns,
+                target=target,
+                categories=self.categories,
+                encoding=self.encoding,
+                known=None if fitting else self.categories_,
+            ),
             layout=self.layout,
             features=None if fitting else self.n_features_in_,
             columns=None if fitting else self.feature_names_,
+            missing=self.missing,
         )
 
     def _split(self, everything: Part) -> tuple[Part, Part | None]:
@@ -365,11 +399,14 @@ class SequenceEstimator(Estimator):
         if self.tokens_:
             return [torch.from_numpy(_tokens(a)) for a in arrays]
         dtype = self._torch_dtype()
-        inputs = [torch.from_numpy(self.scaler_.transform(a)).to(dtype) for a in arrays]
+        inputs = [
+            torch.from_numpy(self.features_.encode(a, f"sequence {i} of X")).to(dtype)
+            for i, a in enumerate(arrays)
+        ]
         for index, x in enumerate(inputs):
             if not bool(torch.isfinite(x).all()):
                 raise ValueRangeError(
-                    f"a sequence of X reaches {np.abs(arrays[index]).max():.3g}, which after scaling "
+                    f"a sequence of X reaches {np.nanmax(np.abs(arrays[index])):.3g}, which after scaling "
                     f"({self.scaling}) is too large for {self.dtype}.",
                     "Check the units, use another scaling, or dtype='float64'.",
                 )
@@ -401,15 +438,37 @@ class SequenceEstimator(Estimator):
         outputs = self._run(validation.arrays)
         self.metrics_ = self._measure(outputs, validation.targets)
         self.details_.update(self._details(outputs, validation))
+        self.details_.update(self._attention(validation))
         if self.baselines and not inside_search():
-            self.baselines_ = self._baselines(train, validation)
+            self.baselines_ = self._baselines(self._for_others(train), self._for_others(validation))
+
+    def _attention(self, part: Part) -> dict[str, Any]:
+        """The weights that each AttentionPool gives to the steps of the part's first sequences, as JSON."""
+        shown = [array for array in part.arrays if len(array)][:ATTENTION_SHOWN]
+        if not shown or not any(isinstance(layer, AttentionPool) for layer in self.network_.modules()):
+            return {}
+        device = next(p.device for p in self.network_.parameters())
+        with torch.inference_mode():
+            weights = self.network_.attention(Ragged.from_list(self._inputs(shown)).to(device))
+        return {
+            "attention": [
+                {"layer": name, "weights": [row.cpu().tolist() for row in found.to_list()]}
+                for name, found in weights.items()
+            ]
+        }
+
+    def _for_others(self, part: Part) -> Part:
+        """The part as other models can read it: without gaps, categories written out as 0 and 1."""
+        if self.missing == "error" and not self.categories_:
+            return part
+        return replace(part, arrays=[self.features_.encode(a, embed=False) for a in part.arrays])
 
     # ---- report ------------------------------------------------------------------------------------------
 
     def report(self) -> str | None:
         """The report as one self-contained HTML page."""
         from saiki.insight import Fact, Split
-        from saiki.models.reporting import compare, page
+        from saiki.models.reporting import attention_pictures, compare, page
 
         self._require_fitted()
         splits = self.details_.get("splits", [])
@@ -429,7 +488,7 @@ class SequenceEstimator(Estimator):
                 if not isinstance(self.validation, tuple)
                 else f"{held} validation sequences, given by the user",
             ),
-            pictures=self._pictures(),
+            pictures=[*self._pictures(), *attention_pictures(self.details_.get("attention", []))],
             data=[
                 Fact(name="features a step", value=float(self.n_features_in_)),
                 *(
@@ -457,7 +516,7 @@ class SequenceEstimator(Estimator):
                 if not np.isfinite(row).all():
                     raise ValueRangeError(
                         f"the network's answer for sequence {i} of X is not finite; the sequence reaches "
-                        f"{np.abs(arrays[i]).max(initial=0):.3g}.",
+                        f"{np.nanmax(np.abs(arrays[i]), initial=0):.3g}.",
                         "Check its units against those of the training data.",
                     )
                 found[i] = row
@@ -501,7 +560,7 @@ class SequenceEstimator(Estimator):
     def _option(self, name: str, value: Any) -> Any:  # noqa: ANN401  JSON out
         if name == "validation" and isinstance(value, tuple):
             return "given"  # the data itself is no part of a model
-        if name == "columns" and value is not None:
+        if name in ("columns", "categories") and value is not None:
             return [str(column) for column in value]
         return super()._option(name, value)
 
@@ -512,29 +571,13 @@ class SequenceEstimator(Estimator):
         return super()._arguments(options)
 
     def _tensors(self) -> dict[str, Array]:
-        return {f"scaler.{name}": values for name, values in self.scaler_.tensors().items()}
+        return {f"scaler.{name}": values for name, values in self.features_.scaler.tensors().items()}
 
-    def _restore_scaler(self, tensors: Mapping[str, Array]) -> None:
-        self.scaler_ = restore_scaler(
-            tensors, "scaler", self.scaling or "none", self.n_features_in_, self.feature_names_
+    def _restore_features(self, stored: FeaturesFile, tensors: Mapping[str, Array]) -> None:
+        self.features_ = Features.restore(
+            stored, self.scaling, tensors, self.n_features_in_, self.feature_names_
         )
-
-
-def restore_scaler(
-    tensors: Mapping[str, Array], prefix: str, kind: str, width: int, columns: Sequence[str] | None = None
-) -> Scaler:
-    """The scaler whose numbers are stored as `prefix`.center and `prefix`.scale.
-
-    Raises:
-        SchemaError: one is missing, of another shape, not finite or not positive.
-    """
-    parts = {}
-    for name in ("center", "scale"):
-        if f"{prefix}.{name}" not in tensors:
-            raise SchemaError(f"the tensor {prefix}.{name} is missing.")
-        parts[name] = tensors[f"{prefix}.{name}"]
-    names = [f"column {i}" for i in range(width)] if columns is None else list(columns)
-    return Scaler.restore({"kind": kind, "columns": names, "series": []}, parts)
+        self.categories_ = self.features_.categories
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
@@ -547,7 +590,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 def _embeds(layers: Sequence[Layer]) -> bool:
     """Whether the first layer looks tokens up, which are neither scaled nor turned into fractions."""
     first = layers[0][1] if isinstance(layers[0], tuple) else layers[0]
-    return isinstance(first, EmbeddingConfig)
+    return isinstance(first, EmbeddingConfig) and first.column is None
 
 
 def _tokens(array: Array) -> Array:

@@ -11,6 +11,7 @@ X, n sequences, may be
 
 from __future__ import annotations
 
+import logging
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,10 +34,14 @@ from saiki.core.errors import (
 )
 from saiki.core.names import unknown
 from saiki.core.ragged import Ragged
+from saiki.data.categories import Categories
 from saiki.data.table import Table
+from saiki.models.sequence_features import is_text, read_category, read_codes, read_numbers
 
 Array: TypeAlias = NDArray[Any]
 Layout: TypeAlias = Literal["auto", "steps_first", "channels_first"]
+logger = logging.getLogger("saiki")
+
 LAYOUTS = ("auto", "steps_first", "channels_first")
 
 
@@ -49,25 +54,32 @@ class Frame:
         time: column that orders the steps; None takes the rows as they come.
         columns: feature columns; None takes every other column.
         target: columns that y names; never features.
+        categories: feature columns to be read as categories; None takes those that hold text.
+        encoding: "one_hot" or "embed", of the categories.
+        known: the categories of a fitted model; None learns them.
     """
 
     id: str | None = None
     time: str | None = None
     columns: Sequence[str] | None = None
     target: tuple[str, ...] = ()
+    categories: Sequence[str] | None = None
+    encoding: str = "one_hot"
+    known: tuple[Categories, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sequences:
-    """Sequences as they were read, finite and of one width.
+    """Sequences as they were read, of one width.
 
     Attributes:
-        arrays: n arrays (T_i, F), in the user's order.
+        arrays: n arrays (T_i, F), in the user's order; finite, but NaN where a number is missing and may be.
         form: how they came: "list", "array" (2-d or 3-d, all lengths equal), "frame" or "ragged".
         columns: names of the features where a frame gave them.
         ids: the frame's ids, one a sequence.
         rows: (N,) row of the frame for each step, sequence after sequence.
         target: the frame's target columns, (N,) or (N, K), sequence after sequence.
+        categories: of the frame's category columns, whose codes stand in `arrays`.
     """
 
     arrays: list[Array]
@@ -76,6 +88,7 @@ class Sequences:
     ids: Array | None = None
     rows: Array | None = None
     target: Array | None = None
+    categories: tuple[Categories, ...] = ()
 
     @property
     def lengths(self) -> Array:
@@ -103,6 +116,7 @@ def read_sequences(
     layout: Layout = "auto",
     features: int | None = None,
     columns: Sequence[str] | None = None,
+    missing: str = "error",
     name: str = "X",
 ) -> Sequences:
     """Read X in any of its forms; see the head of this file.
@@ -116,6 +130,7 @@ def read_sequences(
             features as steps or more), because guessing would train on nonsense.
         features: the width a fitted model expects; None at fit.
         columns: the feature columns a fitted model expects of a frame.
+        missing: "error" refuses missing numbers; otherwise they are NaN in what comes back.
         name: the argument's name for messages.
 
     Raises:
@@ -128,7 +143,9 @@ def read_sequences(
             raise LengthError(
                 f"lengths came with {name}, a data frame, whose id column gives them.", "Drop it."
             )
-        return _read_frame(X, frame or Frame(), features=features, columns=columns, name=name)
+        return _read_frame(
+            X, frame or Frame(), features=features, columns=columns, missing=missing, name=name
+        )
     if isinstance(X, (PackedSequence, Ragged)) or (isinstance(X, Tensor) and X.is_nested):
         if lengths is not None:
             raise LengthError(f"lengths came with {name}, which carries its own.", "Drop lengths.")
@@ -140,7 +157,7 @@ def read_sequences(
     if not arrays:
         raise LengthError(f"Found array with 0 sample(s): {name} holds no sequence.", "Give at least one.")
     arrays = _one_width(arrays, features, name)
-    return Sequences(arrays=_floats(arrays, name), form=form)
+    return Sequences(arrays=_floats(arrays, name, missing), form=form)
 
 
 def is_frame(X: object) -> bool:
@@ -326,8 +343,10 @@ def _one_width(arrays: list[Array], features: int | None, name: str) -> list[Arr
     return [a if a.shape[1] == width else a.reshape(0, width) for a in arrays]
 
 
-def _floats(arrays: list[Array], name: str) -> list[Array]:
-    """float32 or float64 arrays without NaN or infinity; the first bad value is named."""
+def _floats(arrays: list[Array], name: str, missing: str) -> list[Array]:
+    """float32 or float64 arrays without infinity, and without NaN unless it may be missing; the first bad
+    value is named.
+    """
     out = []
     for index, array in enumerate(arrays):
         kind = array.dtype.kind
@@ -344,25 +363,32 @@ def _floats(arrays: list[Array], name: str) -> list[Array]:
             raise DTypeError(f"sequence {index} of {name} is a masked array, whose mask would be lost.")
         if kind != "f" or array.dtype.itemsize not in (4, 8) or not array.dtype.isnative:
             array = array.astype(np.float64)
-        _require_finite(array, index, name)
+        _require_finite(array, index, name, missing)
         out.append(array)
     return out
 
 
-def _require_finite(array: Array, index: int, name: str) -> None:
+def _require_finite(array: Array, index: int, name: str, missing: str) -> None:
     if np.isfinite(array).all():
         return
-    missing: Array = np.atleast_1d(np.isnan(array).all(axis=1))
-    tail = (
-        len(array) - int(np.argmin(missing[::-1])) if bool(missing[-1]) and not bool(missing.all()) else None
-    )
+    what = f"{name}, sequence {index}"
+    if missing != "error":
+        require_finite(np.where(np.isnan(array), 0, array), what, ("step", "feature"))
+        return
+    gone: Array = np.atleast_1d(np.isnan(array).all(axis=1))
+    tail = len(array) - int(np.argmin(gone[::-1])) if bool(gone[-1]) and not bool(gone.all()) else None
     try:
-        require_finite(array, f"{name}, sequence {index}", ("step", "feature"))
+        require_finite(array, what, ("step", "feature"))
     except ValueRangeError as error:
         if tail is not None and not np.isnan(array[:tail]).any():
             raise ValueRangeError(
                 error.message,
                 f"It is padded with NaN from step {tail} on: cut each sequence, or give lengths=.",
+            ) from None
+        if np.isnan(array).any() and not np.isinf(array).any():
+            raise ValueRangeError(
+                error.message,
+                "Fill it in, or use missing='interpolate', or missing='mask' to tell the network where.",
             ) from None
         raise
 
@@ -371,7 +397,13 @@ def _require_finite(array: Array, index: int, name: str) -> None:
 
 
 def _read_frame(
-    X: object, frame: Frame, *, features: int | None, columns: Sequence[str] | None, name: str
+    X: object,
+    frame: Frame,
+    *,
+    features: int | None,
+    columns: Sequence[str] | None,
+    missing: str,
+    name: str,
 ) -> Sequences:
     names, column, rows_total = _open_frame(X)
     if isinstance(X, Table):
@@ -384,7 +416,7 @@ def _read_frame(
     for wanted, what in ((frame.id, "id"), (frame.time, "time")):
         if wanted is not None and wanted not in names:
             raise DataError(f"{what} names a column that is not there: {unknown(wanted, names, 'column')}")
-    for wanted in (*(frame.columns or ()), *(columns or ())):
+    for wanted in (*(frame.columns or ()), *(columns or ()), *(frame.categories or ())):
         if wanted not in names:
             raise DataError(
                 f"{name} lacks a column that this model reads: {unknown(wanted, names, 'column')}"
@@ -414,7 +446,17 @@ def _read_frame(
     rows = np.argsort(groups, kind="stable")
     if frame.time is not None:
         times = _times(column(frame.time), frame.time, name)
+        came = rows if not isinstance(X, Table) else np.lexsort((X.lines, groups))
         rows = np.lexsort((times, groups))
+        moved = int((rows != came).sum())
+        if moved:
+            logger.warning(
+                "%s: %d rows did not stand in the order of their times in column %r; each sequence was "
+                "put in order.",
+                name,
+                moved,
+                frame.time,
+            )
         same = (times[rows][1:] == times[rows][:-1]) & (groups[rows][1:] == groups[rows][:-1])
         if same.any():
             at = int(np.argmax(same))
@@ -423,7 +465,15 @@ def _read_frame(
                 f"(rows {rows[at]} and {rows[at + 1]}).",
                 "Drop or average the repeated rows.",
             )
-    values = np.stack([_column(column(c), c, name) for c in chosen], axis=1)[rows]
+    categories = _categories(X, frame, chosen, column, missing)
+    where = X.place if isinstance(X, Table) else (lambda row: f"row {row} of {name}")
+    parts = [
+        read_codes(column(c), categories[c], where)
+        if c in categories
+        else read_numbers(column(c), c, where, missing)
+        for c in chosen
+    ]
+    values = np.stack(parts, axis=1)[rows]
     counts = np.bincount(groups, minlength=len(keys))
     arrays = np.split(values, np.cumsum(counts)[:-1])
     if features is not None and values.shape[1] != features:
@@ -438,8 +488,29 @@ def _read_frame(
         picked = [of_one_kind(column(c)) for c in frame.target]
         target = (picked[0] if len(picked) == 1 else np.stack(picked, axis=1))[rows]
     return Sequences(
-        arrays=list(arrays), form="frame", columns=tuple(chosen), ids=keys, rows=rows, target=target
+        arrays=list(arrays),
+        form="frame",
+        columns=tuple(chosen),
+        ids=keys,
+        rows=rows,
+        target=target,
+        categories=tuple(categories[c] for c in chosen if c in categories),
     )
+
+
+def _categories(
+    X: object, frame: Frame, chosen: Sequence[str], column: Callable[[str], Array], missing: str
+) -> dict[str, Categories]:
+    """The categories among the chosen columns: the model's own, or declared, or found by their text."""
+    if frame.known is not None:
+        return {c.column: c for c in frame.known}
+    if frame.categories is not None:
+        text = [c for c in chosen if c in frame.categories]
+    elif isinstance(X, Table):
+        text = [c for c in chosen if X.kinds[c] == "category"]
+    else:
+        text = [c for c in chosen if is_text(column(c))]
+    return {c: read_category(column(c), c, frame.encoding, missing) for c in text}
 
 
 def _open_frame(X: object) -> tuple[list[str], Callable[[str], Array], int]:
@@ -450,30 +521,6 @@ def _open_frame(X: object) -> tuple[list[str], Callable[[str], Array], int]:
 
     table = nw.from_native(X, eager_only=True)  # type: ignore[call-overload]
     return list(table.columns), lambda name: np.asarray(table.get_column(name).to_numpy()), len(table)
-
-
-def _column(values: Array, column: str, name: str) -> Array:
-    if values.dtype.kind == "O" or values.dtype.kind in "USMm":
-        try:
-            if values.dtype.kind != "O":
-                raise TypeError
-            values = np.array([np.nan if v is None else v for v in values]).astype(np.float64)
-        except (TypeError, ValueError):
-            row = next((i for i, v in enumerate(values) if not _is_real(v)), 0)
-            raise DataError(
-                f"row {row} of column {column!r} in {name} is {values[row]!r} but a feature is a number.",
-                "Leave the column out with columns=[...], or turn it into numbers before.",
-            ) from None
-    values = values.astype(np.float64) if values.dtype.kind != "f" else values
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(np.argmax(bad))
-        what = "missing (NaN)" if np.isnan(values[row]) else "infinite (inf)"
-        raise DataError(
-            f"row {row} of column {column!r} in {name} is {what}; {int(bad.sum())} such values in all.",
-            "Fill, interpolate or drop them first.",
-        )
-    return values
 
 
 def _times(values: Array, column: str, name: str) -> Array:
