@@ -12,12 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 from saiki import SequenceClassifier, SequenceRegressor, load
+from saiki.cells import Cell, State
 from saiki.core.errors import ModelFolderError, SchemaError
 from saiki.core.schema import read_config, read_tensors, seal, write_model
 from saiki.models.files import TASKS
-from saiki.nn import DenseConfig, GRUConfig, LastConfig, LayerConfig
+from saiki.nn import CellConfig, DenseConfig, GRUConfig, LastConfig, LayerConfig, LSTMConfig
 
 QUICK = {"hidden_size": 5, "max_epochs": 2, "random_state": 3, "verbose": False}
 
@@ -166,6 +168,38 @@ def test_a_layer_of_ones_own_is_resolved_from_extra(tmp_path):
         load(saved)
     again = load(saved, extra={"twice": TwiceConfig})
     np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+def swish(a):
+    return a * torch.sigmoid(a)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaky(Cell):
+    tau: float = 2.0
+    name: ClassVar[str] = "leaky"
+
+    def step(self, params, state, x):
+        new = torch.tanh(x @ params.weight_ih.T + state.h @ params.weight_hh.T + params.bias)
+        return State(h=state.h + (new - state.h) / self.tau)
+
+
+def test_an_activation_and_a_cell_of_ones_own_are_resolved_from_extra(tmp_path):
+    X, y = data()
+    network = [
+        LSTMConfig(hidden_size=4, activation=swish),
+        CellConfig(cell=Leaky, hidden_size=4, options={"tau": 3.0}, bidirectional=True),
+        LastConfig(),
+    ]
+    fitted = clone(SequenceClassifier(**QUICK, network=network)).fit(X, y, checkpoint=tmp_path / "run")
+    saved = fitted.save(tmp_path / "m")
+    for folder in (saved, tmp_path / "run"):  # a finished folder, and the checkpoints of one that is not
+        for extra, missing in ((None, "swish"), ({"swish": swish}, "leaky")):
+            with pytest.raises(SchemaError, match=f"uses '{missing}', which is not Saiki's own.*extra="):
+                load(folder, extra=extra)
+    again = load(saved, extra={"swish": swish, "leaky": Leaky})
+    np.testing.assert_array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    assert again.get_params()["network"] == network
 
 
 # ---- folders that are not what they should be ------------------------------------------------------------

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MODULES = (
     "activations",
     "checks",
+    "custom",
     "errors",
     "extras",
     "files",

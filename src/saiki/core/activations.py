@@ -123,12 +123,17 @@ def get_activation(name: str | Callable[[Tensor], Tensor] | Activation) -> Activ
         name: a key of `ACTIVATIONS`, an `Activation`, or a differentiable callable Tensor -> Tensor.
     Raises:
         OptionError: the name is unknown; the nearest one is offered.
-        DTypeError: it is neither a name nor callable.
+        DTypeError: it is neither a name nor callable, or a module with parameters, which nobody would train.
     """
     if isinstance(name, Activation):
         return name
     if isinstance(name, str):
         return choose(name, ACTIVATIONS, "activation")
+    if isinstance(name, torch.nn.Module) and next(name.parameters(), None) is not None:
+        raise DTypeError(
+            f"the activation {type(name).__name__} has parameters, which a cell neither trains nor saves.",
+            "Give a plain function, or put the module behind the layer.",
+        )
     if callable(name):
         return Activation("custom", name, None, None, math.nan)
     raise DTypeError(

@@ -32,6 +32,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
+from saiki.core.custom import Custom, custom_name
 from saiki.core.errors import DTypeError, OptionError
 from saiki.core.names import choose, nearest
 from saiki.core.random import generator, seed_from
@@ -103,25 +104,6 @@ def inside_search() -> bool:
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Custom:
-    """A user's own callable as a model folder keeps it: a name and JSON options, never code.
-
-    `saiki.load(folder, extra={name: object})` gives the object back; a class or factory is called with the
-    options when there are any.
-    """
-
-    custom: str
-    options: dict[str, Any]
-
-
-def custom_name(obj: Callable[..., object]) -> Custom:
-    """How a callable is stored: under its `name` or `__name__`, with what its `options()` says."""
-    name = getattr(obj, "name", None) or getattr(obj, "__name__", None) or type(obj).__name__
-    options = getattr(obj, "options", None)
-    return Custom(custom=str(name), options=dict(options()) if callable(options) else {})
 
 
 @dataclass(frozen=True, kw_only=True)

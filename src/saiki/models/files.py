@@ -6,9 +6,9 @@
           report.html           the same, to look at
           checkpoints/          of a run that was given this folder; each holds the options too
 
-A user's own loss is stored as a name with JSON options, a layer of the user's own as its type and fields;
-both are resolved only from `load(folder, extra={"name": object})`. Sizes are compared with the tensors that
-are there before the network is made, so a config that claims a giant costs nothing.
+A user's own loss, activation or cell is stored as a name with JSON options, a layer of the user's own as its
+type and fields; each is resolved only from `load(folder, extra={"name": object})`. Sizes are compared with
+the tensors that are there before the network is made, so a config that claims a giant costs nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from saiki.core.custom import Custom, resolve
 from saiki.core.errors import (
     CheckpointError,
     ModelFolderError,
@@ -50,8 +51,8 @@ from saiki.core.schema import (
 )
 from saiki.learning.checkpoints import Checkpoint, newest_verified
 from saiki.losses import LOSSES
-from saiki.models.base import DTYPES, Array, Custom, Estimator, Layer, as_mapping
-from saiki.nn import LayerConfig, Stack, layer_from_mapping
+from saiki.models.base import DTYPES, Array, Estimator, Layer, as_mapping
+from saiki.nn import Stack, layer_from_mapping
 
 if TYPE_CHECKING:
     from saiki.learning import Training
@@ -348,7 +349,7 @@ def _estimator(
     try:
         if arguments["network"] is not None:
             arguments["network"] = [
-                layer_in(entry, f"network line {line}", extra)
+                layer_from_mapping(entry, f"network line {line}", extra=extra)
                 for line, entry in enumerate(arguments["network"], start=1)
             ]
         if arguments["training"] is not None:
@@ -377,44 +378,6 @@ def _training(mapping: Mapping[str, Any]) -> Training:
     from saiki.learning import Training
 
     return Training.from_mapping(mapping)
-
-
-def resolve(
-    custom: Custom, extra: Mapping[str, object] | None, known: Mapping[str, Callable[..., object]]
-) -> Any:  # noqa: ANN401  whatever the user registered
-    """The object a stored name stands for, from `extra` or from what Saiki itself knows.
-
-    Raises:
-        SchemaError: the name is in neither; the message shows how to give it.
-    """
-    if extra is not None and custom.custom in extra:
-        found = extra[custom.custom]
-        if isinstance(found, type) or custom.options:
-            if not callable(found):
-                raise SchemaError(
-                    f"extra[{custom.custom!r}] takes no options, but {custom.options} are stored."
-                )
-            return found(**custom.options)
-        return found
-    if custom.custom in known:
-        try:
-            return known[custom.custom](**custom.options)
-        except TypeError as error:
-            raise SchemaError(f"options of {custom.custom!r}: {error}.") from error
-    raise SchemaError(
-        f"the model uses {custom.custom!r}, which is not Saiki's own and is never imported by name.",
-        f"Give it: saiki.load(folder, extra={{{custom.custom!r}: ...}}).",
-    )
-
-
-def layer_in(mapping: Mapping[str, Any], where: str, extra: Mapping[str, object] | None) -> Layer:
-    """A layer config from its mapping; layers of the user's own are found in `extra` by their type."""
-    own = {
-        name: value
-        for name, value in (extra or {}).items()
-        if isinstance(value, type) and issubclass(value, LayerConfig)
-    }
-    return layer_from_mapping(mapping, where, extra=own)
 
 
 def _restore(
@@ -482,7 +445,8 @@ def _network(
             )
     try:
         layers = [
-            layer_in(layer, f"network line {line}", extra) for line, layer in enumerate(file.layers, start=1)
+            layer_from_mapping(layer, f"network line {line}", extra=extra)
+            for line, layer in enumerate(file.layers, start=1)
         ]
         with _ShapesOnly():
             stack = estimator._assemble(

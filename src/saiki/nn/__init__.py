@@ -7,6 +7,7 @@ from saiki.nn.configs import (
     LAYERS,
     ActivationConfig,
     AttentionPoolConfig,
+    CellConfig,
     DenseConfig,
     DropoutConfig,
     EmbeddingConfig,
@@ -22,14 +23,13 @@ from saiki.nn.configs import (
     RNNConfig,
     SegmentConfig,
     config_of,
-    layer_from_mapping,
-    layer_to_mapping,
 )
 from saiki.nn.flow import Flow, Layer, generators
 from saiki.nn.pooling import AttentionPool, Last, Max, Mean, Segment
 from saiki.nn.recurrent import GRU, LSTM, RNN, Jordan, Recurrent, RecurrentLayer
 from saiki.nn.stack import Stack, StackState
 from saiki.nn.summary import Summary, SummaryRow
+from saiki.nn.tables import layer_from_mapping, layer_to_mapping
 
 __all__ = [
     "GRU",
@@ -40,6 +40,7 @@ __all__ = [
     "ActivationConfig",
     "AttentionPool",
     "AttentionPoolConfig",
+    "CellConfig",
     "Dense",
     "DenseConfig",
     "Dropout",

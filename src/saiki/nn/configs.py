@@ -2,8 +2,7 @@
 
     network = [LSTMConfig(hidden_size=64), DropoutConfig(p=0.2), ("pool", LastConfig()), DenseConfig(size=5)]
 
-A config checks itself where it is made. In TOML and JSON a layer is a table with its `type`:
-`{type = "lstm", hidden_size = 64}`, and `name` if it has one.
+A config checks itself where it is made. How it is written in TOML and JSON says `saiki.nn.tables`.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ import abc
 import functools
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, final, get_args, get_origin, get_type_hints
 
 import torch
 from annotated_types import Interval
 
-from saiki.core.activations import ACTIVATIONS
+from saiki.cells import CELLS, Cell
+from saiki.core.activations import ACTIVATIONS, get_activation
 from saiki.core.checks import require_bool, require_int, require_number
-from saiki.core.errors import DTypeError, OptionError, SchemaError
+from saiki.core.errors import DTypeError, OptionError
 from saiki.core.names import choose, unknown
-from saiki.core.schema import plain, strict
 from saiki.nn import basic, pooling, recurrent
 from saiki.nn.basic import LAYER_ACTIVATIONS, MAX_EMBEDDINGS
 from saiki.nn.flow import kind
-from saiki.nn.recurrent import MAX_LAYERS
+from saiki.nn.recurrent import MAX_LAYERS, Squashing
 
 Units = Annotated[int, Interval(ge=1, le=recurrent.MAX_SIZE)]
 Width = Annotated[int, Interval(ge=1, le=basic.MAX_SIZE)]
@@ -37,6 +36,8 @@ Probability = Annotated[float, Interval(ge=0.0, le=1.0)]
 @dataclass(frozen=True, kw_only=True)
 class LayerConfig(abc.ABC):
     """What a layer is, but for the size of its input, which the network gives it.
+
+    An activation is a name, or a function of a tensor, which runs on the reference engine.
 
     Class attributes: `type`, its name in files; `module`, what it builds; `over_time`, whether it needs a
     ragged batch; `pools`, whether it makes one row a sequence of it.
@@ -90,19 +91,8 @@ class LayerConfig(abc.ABC):
 
     @classmethod
     def of(cls, module: torch.nn.Module) -> Self:
-        """The config of a built module.
-
-        Raises:
-            OptionError: it has an activation that is a function, which a config cannot hold.
-        """
-        values = {field.name: cls._read(module, field.name) for field in fields(cls)}
-        for name, value in values.items():
-            if callable(value):
-                raise OptionError(
-                    f"{name} of this {cls.type} layer is a function, which a config cannot hold.",
-                    "Give it by name: " + ", ".join(cls.activations) + ".",
-                )
-        return cls(**values)
+        """The config of a built module."""
+        return cls(**{field.name: cls._read(module, field.name) for field in fields(cls)})
 
     @classmethod
     def _read(cls, module: torch.nn.Module, name: str) -> Any:  # noqa: ANN401
@@ -150,7 +140,7 @@ class RNNConfig(RecurrentConfig):
     type: ClassVar[str] = "rnn"
     module: ClassVar[Any] = recurrent.RNN
 
-    activation: str = "tanh"
+    activation: Squashing = "tanh"
 
 
 @final
@@ -166,8 +156,8 @@ class JordanConfig(RecurrentConfig):
     module: ClassVar[Any] = recurrent.Jordan
 
     size: Units | None = None
-    activation: str = "tanh"
-    output_activation: str = "identity"
+    activation: Squashing = "tanh"
+    output_activation: Squashing = "identity"
     hidden_feedback: bool = True
 
     def output_size(self, input_size: int) -> int:
@@ -196,9 +186,9 @@ class LSTMConfig(RecurrentConfig):
     forget_gate: bool = True
     peepholes: bool = False
     coupled: bool = False
-    gate_activation: str = "sigmoid"
-    activation: str = "tanh"
-    output_activation: str = "tanh"
+    gate_activation: Squashing = "sigmoid"
+    activation: Squashing = "tanh"
+    output_activation: Squashing = "tanh"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -217,8 +207,82 @@ class GRUConfig(RecurrentConfig):
     module: ClassVar[Any] = recurrent.GRU
 
     reset: Literal["after", "before"] = "after"
-    gate_activation: str = "sigmoid"
-    activation: str = "tanh"
+    gate_activation: Squashing = "sigmoid"
+    activation: Squashing = "tanh"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class CellConfig(RecurrentConfig):
+    """A `Recurrent` layer: a cell of one's own over time.
+
+    Args:
+        cell: the class, a subclass of `saiki.cells.Cell`; or the name of a built-in one.
+        options: the class's own options, without the sizes and `bias`.
+
+    In files the class stands under its attribute `name`, or under the name it was defined with.
+    """
+
+    type: ClassVar[str] = "recurrent"
+    module: ClassVar[Any] = recurrent.Recurrent
+
+    cell: str | Callable[..., Cell[Any, Any]]
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        cell = choose(self.cell, CELLS, "cell") if isinstance(self.cell, str) else self.cell
+        if not (isinstance(cell, type) and issubclass(cell, Cell)):
+            raise DTypeError(f"cell is {kind(cell)} but must be a subclass of saiki.cells.Cell.")
+        object.__setattr__(self, "cell", cell)
+        if not isinstance(self.options, Mapping):
+            raise DTypeError(f"options is {kind(self.options)} but must be a table of the cell's options.")
+        own = _own_fields(cell)
+        for name in self.options:
+            if name not in own:
+                raise OptionError(unknown(name, own, f"option of {cell_name(cell)}"))
+
+    def output_size(self, input_size: int) -> int:
+        """D·K."""
+        return int(self._cell(input_size).output_size) * (2 if self.bidirectional else 1)
+
+    def build(
+        self,
+        input_size: int,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> torch.nn.Module:
+        """Make the module."""
+        of_cell = ("hidden_size", "bias", "cell", "options")
+        layer = {name: value for name, value in self._arguments().items() if name not in of_cell}
+        return recurrent.Recurrent(
+            self._cell(input_size), **layer, generator=generator, dtype=dtype, device=device
+        )
+
+    def _cell(self, input_size: int) -> Cell[Any, Any]:
+        make = typing.cast("type[Cell[Any, Any]]", self.cell)
+        return make(input_size, self.hidden_size, bias=self.bias, **self.options)
+
+    @classmethod
+    def _read(cls, module: torch.nn.Module, name: str) -> Any:  # noqa: ANN401
+        made: Any = module.cell
+        if name == "cell":
+            return type(made)
+        if name == "options":
+            return {own: getattr(made, own) for own in _own_fields(type(made))}
+        return super()._read(module, name)
+
+
+def _own_fields(cell: type[Cell[Any, Any]]) -> list[str]:
+    """The options of a cell beyond what every cell has."""
+    common = {each.name for each in fields(Cell)}
+    return [each.name for each in fields(cell) if each.init and each.name not in common]
+
+
+def cell_name(cell: type[Cell[Any, Any]]) -> str:
+    """What a cell's class is called in files: its own `name`, or the name it was defined with."""
+    return cell.__name__ if cell.name == Cell.name else cell.name
 
 
 @final
@@ -272,7 +336,7 @@ class DenseConfig(LayerConfig):
     activations: ClassVar[Sequence[str]] = LAYER_ACTIVATIONS
 
     size: Width
-    activation: str = "identity"
+    activation: Squashing = "identity"
     bias: bool = True
 
     def output_size(self, input_size: int) -> int:
@@ -317,7 +381,7 @@ class ActivationConfig(_Plain):
     module: ClassVar[Any] = basic.Activation
     activations: ClassVar[Sequence[str]] = LAYER_ACTIVATIONS
 
-    activation: str
+    activation: Squashing
 
 
 @final
@@ -463,6 +527,7 @@ LAYERS: dict[str, type[LayerConfig]] = {
         JordanConfig,
         LSTMConfig,
         GRUConfig,
+        CellConfig,
         EmbeddingConfig,
         DenseConfig,
         ActivationConfig,
@@ -477,52 +542,11 @@ LAYERS: dict[str, type[LayerConfig]] = {
 }
 
 
-def layer_from_mapping(
-    mapping: Mapping[str, Any],
-    where: str = "layer",
-    *,
-    extra: Mapping[str, type[LayerConfig]] | None = None,
-) -> LayerConfig | tuple[str, LayerConfig]:
-    """Read a layer from a table such as `{"type": "lstm", "hidden_size": 64, "name": "encoder"}`.
-
-    Args:
-        mapping: `type`, the config's fields, and `name` if it has one.
-        where: what is being read, for messages: "network line 3".
-        extra: layers of one's own by type.
-    Returns:
-        The config, or (name, config).
-    Raises:
-        SchemaError: a key is unknown or missing, or a value does not fit.
-    """
-    if not isinstance(mapping, Mapping):
-        raise SchemaError(f"{where} is {kind(mapping)} but must be a table of keys and values.")
-    known = LAYERS | dict(extra or {})
-    if "type" not in mapping:
-        raise SchemaError(f"{where}: type is missing. Known: {', '.join(known)}.")
-    if not isinstance(mapping["type"], str) or mapping["type"] not in known:
-        raise SchemaError(f"{where}: {unknown(mapping['type'], known, 'layer type')}")
-    rest = {key: value for key, value in mapping.items() if key not in ("type", "name")}
-    config = strict(known[mapping["type"]], rest, where)
-    if mapping.get("name") is None:
-        return config
-    name = mapping["name"]
-    if not isinstance(name, str):
-        raise SchemaError(f"{where}: name is {kind(name)} but must be text.")
-    return name, config
-
-
-def layer_to_mapping(config: LayerConfig, name: str | None = None) -> dict[str, Any]:
-    """The table of a layer, with every field; `layer_from_mapping` reads it back."""
-    named = {} if name is None else {"name": name}
-    values: dict[str, Any] = plain(config, config.type)
-    return {"type": config.type, **named, **values}
-
-
 def config_of(module: torch.nn.Module) -> LayerConfig:
     """The config of a built module.
 
     Raises:
-        OptionError: it is no layer that has a config, or holds a function.
+        OptionError: it is no layer that has a config.
     """
     for config in LAYERS.values():
         if type(module) is config.module:
@@ -544,6 +568,10 @@ def _check(value: object, hint: Any, name: str, activations: Sequence[str]) -> N
     """Check one field by its type; see `LayerConfig` for the errors."""
     if get_origin(hint) in (Union, types.UnionType):
         if value is None:
+            return
+        if callable(value) and any(get_origin(option) is Callable for option in get_args(hint)):
+            if name.endswith("activation"):
+                get_activation(typing.cast("Squashing", value))
             return
         hint = next(option for option in get_args(hint) if option is not types.NoneType)
     bounds: list[Interval] = []

@@ -21,13 +21,12 @@ from saiki.nn.configs import (
     LayerConfig,
     LayerNormConfig,
     config_of,
-    layer_from_mapping,
-    layer_to_mapping,
 )
 from saiki.nn.flow import Flow, Layer, kind, require_ragged
 from saiki.nn.pooling import AttentionPool, Segment
 from saiki.nn.recurrent import RecurrentLayer
 from saiki.nn.summary import Shape, Summary, SummaryRow
+from saiki.nn.tables import layer_from_mapping, layer_to_mapping
 
 Line = LayerConfig | tuple[str, LayerConfig] | Mapping[str, Any]
 StackState = tuple[tuple[Tensor, ...], ...]  # one tuple a recurrent layer, as its initial_state() gives it
@@ -259,7 +258,7 @@ class Stack(torch.nn.Module):
         """The layers as tables that `Stack.build` takes, the head included.
 
         Raises:
-            OptionError: a layer has no config, or holds a function.
+            OptionError: a layer has no config.
         """
         return [layer_to_mapping(config_of(layer), name) for name, layer in self.layers.items()]
 
