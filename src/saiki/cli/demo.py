@@ -39,15 +39,9 @@ def demo(
     say("Weekly CO2 over Mauna Loa, 1958 to 2001 (Keeling & Whorf; figures from the statsmodels package).")
     say(f"Learning from the weeks before {YEARS_HELD_OUT}; the last five years are held out.")
 
-    import torch
-
     from saiki.data import load
     from saiki.learning import Training
     from saiki.models import Forecaster
-
-    torch.set_num_threads(
-        1
-    )  # so small a network is faster so: threads would wait for each other at every step
 
     training = Training(schedule="cosine")
     model = Forecaster(test=YEARS_HELD_OUT, training=training, verbose=False if quiet else None, **RECIPE)

@@ -194,6 +194,7 @@ def _solve(method: str, alpha: float, x: Array, y: Array) -> tuple[Array, Array]
     """weight (H, C) and bias (H,); columns of y with gaps are fitted one by one on the rows they have."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import Lasso, LinearRegression, Ridge
+    from threadpoolctl import threadpool_limits
 
     model = {
         "linear": LinearRegression,
@@ -205,7 +206,9 @@ def _solve(method: str, alpha: float, x: Array, y: Array) -> tuple[Array, Array]
     whole = there.all(axis=0)
     groups = [np.flatnonzero(whole)] if whole.any() else []
     groups += [np.array([column]) for column in np.flatnonzero(~whole)]
-    with warnings.catch_warnings():
+    # Many small systems: BLAS threads would wait for each other most of the time, the more on a busy machine.
+    threads = 1 if len(groups) > 1 else None
+    with warnings.catch_warnings(), threadpool_limits(threads, user_api="blas"):
         warnings.simplefilter("ignore", ConvergenceWarning)  # see _LASSO_ROUNDS
         warnings.filterwarnings(
             "ignore", message="Ill-conditioned matrix"
