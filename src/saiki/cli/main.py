@@ -49,7 +49,7 @@ def _options(
 def main() -> None:
     """Entry point. Exit code 0: done; 1: the work failed; 2: usage (an unknown option); 130: interrupted."""
     # Threads that wait for each other at every small step should sleep, not spin: on a busy machine a fit
-    # then takes a fraction of the time. OpenMP reads this when torch is loaded; the user's own setting stands.
+    # then takes a fraction of the time. OpenMP reads it when torch is loaded; the user's own setting stands.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
