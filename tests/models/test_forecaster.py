@@ -633,3 +633,22 @@ def test_co2_on_a_short_fit():
     assert 0.5 < model.metrics_["coverage"] <= 1
     forecast = model.forecast()
     assert min(forecast["co2_q0.1"]) > 365 and max(forecast["co2_q0.9"]) < 380
+
+
+def test_the_report_draws_attention_over_past_steps_and_writes_the_unit(tmp_path):
+    series = np.sin(np.arange(120) / 5)
+    network = [GRUConfig(hidden_size=3), ("look", AttentionPoolConfig())]
+    model = Forecaster(**SMALL, network=network, unit="ppm").fit(series)
+    found = model.details_["attention"]
+    assert [one["layer"] for one in found] == ["look"]
+    weights = np.array(found[0]["weights"])
+    assert weights.shape == (12, 12)  # windows shown, steps of the context
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-6)
+    assert np.ptp(weights, axis=1).max() > 1e-6  # looks at some steps more than at others
+    page = model.report()
+    assert "Attention over past steps" in page
+    assert "ppm" in page
+    model.save(tmp_path / "m")
+    assert load(tmp_path / "m").report().count("<svg") == page.count("<svg")
+    with pytest.raises(DTypeError, match="unit is 3 but must be text such as 'ppm'"):
+        Forecaster(**SMALL, unit=3).fit(series)

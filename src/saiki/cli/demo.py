@@ -15,6 +15,7 @@ RECIPE: dict[str, Any] = {  # benchmarks/co2.toml says the same; chosen on 1992 
     "horizon": 52,
     "context": 104,
     "missing": "mask",
+    "unit": "ppm",
     "level": True,
     "hidden_size": 16,
     "validation": None,

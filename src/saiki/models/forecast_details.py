@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from saiki.data import Windows as WindowIndex
 from saiki.data import show_time
 from saiki.models.forecast_model import Learned
+from saiki.models.forecast_network import ForecastNetwork
 from saiki.models.forecast_scores import Backtest, Forecasts
 from saiki.models.forecast_table import Raw
-from saiki.models.forecast_windows import Array
+from saiki.models.forecast_windows import Array, WindowSource
+from saiki.models.reporting import ATTENTION_SHOWN
+from saiki.nn import AttentionPool
 
 
 def part_of(
@@ -47,6 +51,21 @@ def details_of(what: str, learned: Learned, found: Backtest, raws: Sequence[Raw]
             name: plain_numbers(values) for name, values in found.baselines_by_horizon.items()
         },
         "fan": _last_forecast(learned, found.forecasts, raws),
+    }
+
+
+def attention_of(network: ForecastNetwork, windows: WindowSource) -> dict[str, Any]:
+    """What each AttentionPool looked at in the last windows measured, as JSON; {} where there is none."""
+    if not any(isinstance(layer, AttentionPool) for layer in network.modules()):
+        return {}
+    last = windows.select(np.arange(max(0, len(windows) - ATTENTION_SHOWN), len(windows)))
+    with torch.inference_mode():
+        weights = network.attention(last.inputs()[0])
+    return {
+        "attention": [
+            {"layer": name, "weights": [row.cpu().tolist() for row in found.to_list()]}
+            for name, found in weights.items()
+        ]
     }
 
 

@@ -214,6 +214,10 @@ class ForecastNetwork(torch.nn.Module):
         every = sum(p.numel() for p in self.parameters())
         return Summary((*table.rows, *rows), trainable, every - trainable)
 
+    def attention(self, inputs: WindowInputs) -> dict[str, Ragged]:
+        """The weights of each AttentionPool over the steps of the context, by the layer's name."""
+        return self.stack.attention(inputs.steps)
+
     def hidden(self, inputs: WindowInputs) -> Tensor:
         """(B, D) what the head reads: the stack's answer to each context."""
         r: Tensor | Ragged = self.stack(inputs.steps)

@@ -12,18 +12,11 @@ from saiki.models.forecast_ahead import beyond
 from saiki.models.forecast_details import plain_numbers, plain_times
 from saiki.models.forecast_network import ForecastNetwork
 from saiki.models.forecast_windows import Array
-from saiki.models.reporting import compare, page
+from saiki.models.reporting import attention_pictures, compare, page
 
 if TYPE_CHECKING:
     from saiki.models.forecaster import Forecaster
 
-_METRICS = (
-    ("mae", Metric(name="mean absolute error")),
-    ("rmse", Metric(name="root mean squared error")),
-    ("mase", Metric(name="MASE")),
-    ("smape", Metric(name="sMAPE", unit="%")),
-    ("mse_scaled", Metric(name="scaled squared error")),
-)
 _CURVES = 4  # simple models drawn in the picture of errors by horizon: the naive one and the best others
 
 
@@ -48,7 +41,7 @@ def report_of(model: Forecaster) -> str:
         summary=f"The next {model.horizon} {unit}s from the last {model.context_}, "
         + ("all at once." if model.strategy == "direct" else f"{unit} by {unit}."),
         comparison=compare(
-            [(key, metric) for key, metric in _METRICS if key in model.metrics_],
+            [(key, metric) for key, metric in _metrics(model.unit) if key in model.metrics_],
             model.metrics_,
             model.baselines_,
             name=ours,
@@ -89,6 +82,16 @@ def report_of(model: Forecaster) -> str:
     )
 
 
+def _metrics(unit: str) -> tuple[tuple[str, Metric], ...]:
+    return (
+        ("mae", Metric(name="mean absolute error", unit=unit)),
+        ("rmse", Metric(name="root mean squared error", unit=unit)),
+        ("mase", Metric(name="MASE")),
+        ("smape", Metric(name="sMAPE", unit="%")),
+        ("mse_scaled", Metric(name="scaled squared error")),
+    )
+
+
 def step_name(model: Forecaster) -> str:
     """What one step is, in the singular: "week", or "step" where it has no name."""
     frequency = model.columns_.frequency
@@ -122,7 +125,7 @@ def _by_horizon(model: Forecaster, ours: str, unit: str) -> HorizonErrors | None
     for name in simple:
         if name == naive or name in chosen:
             errors[name] = _numbers(simple[name])
-    return HorizonErrors(errors=errors, model=ours, step=unit)
+    return HorizonErrors(errors=errors, model=ours, step=unit, unit=model.unit)
 
 
 def _numbers(values: Sequence[float | None]) -> Array:
@@ -139,15 +142,17 @@ def _pictures(model: Forecaster, unit: str) -> list[Picture]:
                 f"The last origin of the {model.details_['measured_on']} part: {model.horizon} {unit}s of "
                 f"{fan['name']} ahead, with what was measured afterwards.",
                 fan,
+                model.unit,
             )
         )
     if not model.columns_.future:  # else covariates of the steps to come are needed, and a report has none
         caption = f"The next {model.horizon} {unit}s after the data."
-        found.append(_fan("What comes next", caption, next_fan(model)))
-    return found
+        found.append(_fan("What comes next", caption, next_fan(model), model.unit))
+    windows = f"windows, the last of the {model.details_.get('measured_on')} part"
+    return [*found, *attention_pictures(model.details_.get("attention", []), windows)]
 
 
-def _fan(title: str, caption: str, fan: Mapping[str, Any]) -> Picture:
+def _fan(title: str, caption: str, fan: Mapping[str, Any], unit: str) -> Picture:
     def draw(width: int) -> str:
         return figures.forecast_fan(
             times_of(fan["times"]),
@@ -156,6 +161,7 @@ def _fan(title: str, caption: str, fan: Mapping[str, Any]) -> Picture:
             past_times=times_of(fan["past_times"]),
             past=_numbers(fan["past"]),
             name=fan["name"],
+            unit=unit,
             width=width,
         )
 

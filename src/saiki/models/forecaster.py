@@ -32,7 +32,7 @@ from saiki.models.forecast_ahead import (
     history,
     last_windows,
 )
-from saiki.models.forecast_details import details_of, part_of
+from saiki.models.forecast_details import attention_of, details_of, part_of
 from saiki.models.forecast_files import ForecasterFitted, put_together, taken_apart
 from saiki.models.forecast_measure import fit_simple, measure, skill
 from saiki.models.forecast_model import Learned, Strategy
@@ -93,6 +93,7 @@ class ForecasterOptions(CommonOptions):
     validation: float | int | str | None
     test: float | int | str | None
     until: int | str | None
+    unit: str
 
 
 class Forecaster(Estimator):
@@ -132,6 +133,7 @@ class Forecaster(Estimator):
             of rows, its first time, or None.
         test: the last part, which nothing is learned from and the figures are measured on; likewise.
         until: last time (or number of rows) of the table to use; None uses all.
+        unit: of the targets, such as "ppm"; the report writes it behind the numbers.
         network: see `Estimator`; layers from a context to one row a window. Pooling over time (Last) is
             added where it is left out, and the heads always are.
         cell: see `Estimator`.
@@ -201,6 +203,7 @@ class Forecaster(Estimator):
         validation: Part = 0.2,
         test: Part = None,
         until: int | str | None = None,
+        unit: str = "",
         network: Sequence[Layer | Mapping[str, Any]] | None = None,
         cell: str = "lstm",
         hidden_size: int | str = 64,
@@ -242,6 +245,7 @@ class Forecaster(Estimator):
         self.validation = validation
         self.test = test
         self.until = until
+        self.unit = unit
         self.network = network
         self.cell = cell
         self.hidden_size = hidden_size
@@ -393,6 +397,8 @@ class Forecaster(Estimator):
             require_int(self.season, "season", 1)
         for name in ("level", "highway", "calibrate", "sort"):
             require_bool(getattr(self, name), name)
+        if not isinstance(self.unit, str):
+            raise DTypeError(f"unit is {self.unit!r} but must be text such as 'ppm', or ''.")
         for name, known in (
             ("strategy", ("direct", "recursive")),
             ("series", ("shared", "joint")),
@@ -605,6 +611,7 @@ class Forecaster(Estimator):
         self.backtest_ = found
         self.metrics_, self.baselines_ = dict(found.metrics), [dict(row) for row in found.baselines]
         self.details_ |= details_of(what, self.learned_, found, raws)
+        self.details_ |= attention_of(self._net, windows)
 
     @property
     def _net(self) -> ForecastNetwork:

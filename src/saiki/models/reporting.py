@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from saiki.models.base import Estimator
     from saiki.nn import Stack
 
+ATTENTION_SHOWN = 12  # sequences or windows whose attention a report draws
+
 
 def page(
     estimator: Estimator,
@@ -122,11 +124,14 @@ def compare(
     return Comparison(metrics=tuple(m for _, m in metrics), scores=tuple(scores), measured_on=measured_on)
 
 
-def attention_pictures(found: Sequence[Mapping[str, Any]]) -> list[Picture]:
+def attention_pictures(
+    found: Sequence[Mapping[str, Any]], what: str = "validation sequences"
+) -> list[Picture]:
     """Which past steps each AttentionPool looked at, a picture a layer.
 
     Args:
         found: a mapping a layer: its name as `layer`, and `weights`, one list a sequence, each summing to 1.
+        what: the sequences, in words.
     """
     drawn = []
     for one in found:
@@ -137,8 +142,8 @@ def attention_pictures(found: Sequence[Mapping[str, Any]]) -> list[Picture]:
         drawn.append(
             picture(
                 "Attention over past steps",
-                f"How much the layer {one['layer']!r} looks at each step, for {len(lengths)} validation "
-                "sequences, a strip each: the weights of a strip sum to 1.",
+                f"How much the layer {one['layer']!r} looks at each step, for {len(lengths)} {what}, "
+                "a strip each: the weights of a strip sum to 1.",
                 lambda width, w=weights, n=lengths: figures.attention_over_steps(  # type: ignore[misc]
                     w, lengths=n, width=width
                 ),

@@ -29,6 +29,7 @@ from saiki.data.missing import Missing, require_missing_option
 from saiki.data.splits import split_sequences
 from saiki.learning import Observer, RaggedSource, ValidationEvent, newest_verified
 from saiki.models.base import Array, CommonOptions, Estimator, Layer, inside_search
+from saiki.models.reporting import ATTENTION_SHOWN
 from saiki.models.sequence_features import Features, FeaturesFile
 from saiki.models.sequence_input import (
     Frame,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 Scaling = Literal["standard", "minmax"]
 SCALINGS = ("standard", "minmax", None)
-ATTENTION_SHOWN = 12  # sequences whose attention the report draws
 PREDICT_BATCH = 256  # sequences run at once when predicting; changes speed only
 
 
