@@ -9,6 +9,7 @@ from problems import OPTIMISERS, SCHEDULES, Net, digest, ragged, sequences, sour
 
 from saiki import learning as L
 from saiki import losses, nn
+from saiki.cells import LSTM
 from saiki.core.errors import (
     CheckpointError,
     DataError,
@@ -445,7 +446,7 @@ def test_other_data_or_options_than_the_checkpoints_are_refused(tmp_path):
     refuses("loss is 'Squared", loss="squared")
     wider = Net()
     wider.second = torch.nn.Linear(4, 3)
-    refuses("the network has 'second.weight: \\(3, 4\\)", network=wider)
+    refuses(r"the network has 'second: Linear\(in_features=4, out_features=3, ", network=wider)
     other = L.RaggedSource(*sequences(22, seed=9))
     refuses("other data: the training data are not the same", data=(other, *data[1:]))
     refuses("the refit data are not the same; the validation data are", data=(data[0], other, other))
@@ -453,6 +454,32 @@ def test_other_data_or_options_than_the_checkpoints_are_refused(tmp_path):
         fit(L.Trainer(), Net(), data, resume=True)
     with pytest.raises(CheckpointError, match="nothing was trained yet"):
         fit(L.Trainer(), Net(), data, resume=True, checkpoint=tmp_path / "none")
+
+
+def swish(a):
+    return a * torch.sigmoid(a)
+
+
+def test_another_option_of_a_layer_is_refused_though_every_shape_agrees(tmp_path):
+    def built(p=0.5, cell=LSTM, **options):
+        layer = nn.Recurrent(cell(3, 4, **{"activation": swish, **options}))
+        return nn.Stack([layer, nn.Dropout(p), nn.Last(), nn.Dense(4, 2, activation=swish)])
+
+    data = sources()
+    fit(L.Trainer(max_epochs=1), built(), data, checkpoint=tmp_path)
+    for other, match in (
+        (built(p=0.25), "Dropout.p=0.25, .* now and had .*p=0.5"),
+        (built(activation="softsign"), "activation='softsign'.* now and had .*activation=swish"),
+        (built(gate_activation="hard_sigmoid"), "hard_sigmoid"),
+        (built(cell=Twin), "Recurrent.Twin, .* now and had .*Recurrent.LSTM, "),
+    ):
+        with pytest.raises(CheckpointError, match=f"other options: the network has .*{match}"):
+            fit(L.Trainer(max_epochs=1), other, data, checkpoint=tmp_path, resume=True)
+    fit(L.Trainer(max_epochs=1), built(), data, checkpoint=tmp_path, resume=True)
+
+
+class Twin(LSTM):
+    """Another class with the same parameters."""
 
 
 # -------------------------------------------------------------------- what must not be

@@ -14,7 +14,7 @@ from typing import Any
 
 from saiki.core.errors import SchemaError
 
-__all__ = ["Custom", "custom_name", "resolve"]
+__all__ = ["Custom", "custom_name", "described", "resolve"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,15 @@ def custom_name(obj: Callable[..., object]) -> Custom:
     name = getattr(obj, "name", None) or getattr(obj, "__name__", None) or type(obj).__name__
     options = getattr(obj, "options", None)
     return Custom(custom=str(name), options=dict(options()) if callable(options) else {})
+
+
+def described(value: object) -> str:
+    """A value for a printed line, the same in every process: a callable by its name and options."""
+    if not callable(value):
+        return repr(value)
+    named = custom_name(value)
+    options = ", ".join(f"{name}={option!r}" for name, option in named.options.items())
+    return f"{named.custom}({options})" if options else named.custom
 
 
 def resolve(

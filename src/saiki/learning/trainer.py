@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,6 +77,7 @@ from saiki.losses import Custom, RowLoss, get_loss
 EVALUATION_BATCH = (
     256  # sequences at a time where no gradient is kept: enough to fill the machine, little memory
 )
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in the repr of a user's own object; another in each process
 
 
 @final
@@ -899,7 +901,10 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _architecture(network: torch.nn.Module) -> list[str]:
-    kinds = [f"{name}: {type(module).__qualname__}" for name, module in network.named_modules()]
+    kinds = [
+        f"{name}: {type(module).__qualname__}({_ADDRESS.sub('', module.extra_repr())})"
+        for name, module in network.named_modules()
+    ]
     sizes = [
         f"{name}: {tuple(p.shape)} {p.dtype}{'' if p.requires_grad else ' frozen'}"
         for name, p in network.named_parameters()

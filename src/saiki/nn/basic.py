@@ -10,6 +10,7 @@ from torch import Tensor
 
 from saiki.core.activations import ACTIVATIONS, get_activation
 from saiki.core.checks import require_bool, require_int, require_positive, require_probability
+from saiki.core.custom import described
 from saiki.core.errors import DTypeError, OptionError, ShapeError, ValueRangeError
 from saiki.core.initialisers import initialise
 from saiki.core.names import choose
@@ -244,7 +245,7 @@ class Activation(Layer):
 
     @property
     def title(self) -> str:
-        """The activation's name, or "custom"."""
+        """The activation's name."""
         return _shown(self.activation)
 
     def extra_repr(self) -> str:
@@ -348,4 +349,4 @@ def _apply(activation: str | Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _shown(activation: str | Callable[[Tensor], Tensor]) -> str:
-    return activation if isinstance(activation, str) else "custom"
+    return activation if isinstance(activation, str) else described(activation)

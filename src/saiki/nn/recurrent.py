@@ -32,6 +32,7 @@ from torch.nn.utils.rnn import PackedSequence
 from saiki import cells
 from saiki.cells import Cell, from_torch, to_torch, torch_difference
 from saiki.core.checks import require_bool, require_int, require_probability, require_tensor
+from saiki.core.custom import described
 from saiki.core.errors import DTypeError, OptionError, SaikiError, SaikiWarning, ShapeError
 from saiki.core.names import choose
 from saiki.core.ragged import Ragged
@@ -164,7 +165,7 @@ class RecurrentLayer(torch.nn.Module, abc.ABC):
     def extra_repr(self) -> str:
         """Options for print()."""
         parts = [str(self.input_size), str(self.hidden_size)]
-        parts += [f"{name}={value!r}" for name, value in self._options().items()]
+        parts += [f"{name}={described(value)}" for name, value in self._options().items()]
         return ", ".join(parts)
 
     def _options(self) -> dict[str, Any]:
@@ -885,3 +886,7 @@ class Recurrent(RecurrentLayer):
             engine=engine,
             generator=generator,
         )
+
+    def extra_repr(self) -> str:
+        """Options for print(), the cell's class first."""
+        return f"{type(self.cell).__name__}, {super().extra_repr()}"
