@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -231,13 +233,33 @@ def _fit(task: str, flags: Mapping[str, Any]) -> None:
     }
     if flags["resume"] and not checkpoints.is_dir():
         say(f"{checkpoints} is not there, so there is nothing to resume: training from the start")
-    if task == "forecaster":
-        estimator.fit(path, **options)
-    else:
-        X, y = read_sequences(path, estimator, **source)
-        estimator.fit(X, y, **options)
+    with _replacing(checkpoints, flags["force"] and not flags["resume"]):
+        if task == "forecaster":
+            estimator.fit(path, **options)
+        else:
+            X, y = read_sequences(path, estimator, **source)
+            estimator.fit(X, y, **options)
     estimator.save(folder, force=flags["force"] or flags["resume"])
     _show(estimator, folder, flags["as_json"])
+
+
+@contextmanager
+def _replacing(checkpoints: Path, wanted: bool) -> Iterator[None]:
+    """Put an earlier run's checkpoints aside while a new one starts; back if it does not get that far."""
+    if not (wanted and checkpoints.is_dir()):
+        yield
+        return
+    aside = checkpoints.with_name(f"{checkpoints.name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    checkpoints.rename(aside)
+    try:
+        yield
+    except BaseException:
+        if not checkpoints.exists():
+            aside.rename(checkpoints)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _estimator(task: str, job: Job, flags: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401  any task
@@ -302,5 +324,6 @@ def _show(estimator: Estimator, folder: Path, as_json: bool) -> None:
         return
     if estimator.metrics_:
         print(format_table(comparison(estimator)))
-    say(f"trained {len(record.epochs)} epochs in {record.seconds:.0f} s; model in {folder}")
+    epochs = f"{len(record.epochs)} epoch{'' if len(record.epochs) == 1 else 's'}"
+    say(f"trained {epochs} in {record.seconds:.0f} s; model in {folder}")
     say(f"report: {folder / 'report.html'}")
