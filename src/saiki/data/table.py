@@ -253,10 +253,9 @@ class Table:
             assert self.frequency is not None
             raise DataError(
                 f"{self._series_words(first.series)} of {self.form.source} has gaps: at a step of "
-                f"{self.frequency.name}, "
-                f"{_count(missing, 'row')} are absent in {_count(len(self.gaps), 'place')}, the first "
-                "between "
-                f"{self._show(first.after)} and {self._show(first.before)}.",
+                f"{self.frequency.name}, {_count(missing, 'row')} {'is' if missing == 1 else 'are'} absent in "
+                f"{_count(len(self.gaps), 'place')}, the first between {self._show(first.after)} and "
+                f"{self._show(first.before)}.",
                 hint=(
                     "Use gaps='complete' to add the absent rows with missing cells, or gaps='keep' "
                     "to take the "
