@@ -124,16 +124,21 @@ def plain(value: object, where: str = "value") -> Any:  # noqa: ANN401
         SchemaError: a number is NaN or infinite, a key is no text, or something has no plain form (a
             function, an array); the place is named.
     """
+    if _is_plain(value):
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         made = {each.name: getattr(value, each.name) for each in fields(value) if each.init}
-        return {name: plain(part, f"{where}.{name}") for name, part in made.items()}
+        return {
+            name: part if _is_plain(part) else plain(part, f"{where}.{name}") for name, part in made.items()
+        }
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise SchemaError(f"{where} has the key {_show(key)} but a key must be text.")
         return {key: plain(part, f"{where}.{key}") for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(part, f"{where}[{i}]") for i, part in enumerate(value)]
+        # a record has thousands of numbers, and is written with every checkpoint
+        return [part if _is_plain(part) else plain(part, f"{where}[{i}]") for i, part in enumerate(value)]
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -151,6 +156,12 @@ def plain(value: object, where: str = "value") -> Any:  # noqa: ANN401
         f"{where} is {_show(value)} ({type(value).__name__}), which has no plain form.",
         "Only numbers, text, lists and tables can be stored; a function is stored as a name.",
     )
+
+
+def _is_plain(value: object) -> bool:
+    """True if `plain` gives this back as it is, by the types that are told at once."""
+    kind = type(value)
+    return value is None or kind in (str, int, bool) or (kind is float and math.isfinite(value))  # type: ignore[arg-type]
 
 
 def _jsonable(value: object, where: str) -> Any:  # noqa: ANN401
