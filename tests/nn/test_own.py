@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,8 +10,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from saiki.cells import GRU, Cell, State
-from saiki.core.errors import DTypeError, OptionError, SchemaError
+from saiki.cells import GRU, LSTM, Cell, Elman, LSTMState, State
+from saiki.core.errors import DTypeError, EngineError, OptionError, SchemaError
 from saiki.core.ragged import Ragged
 from saiki.nn import (
     ActivationConfig,
@@ -194,3 +195,44 @@ def test_a_cell_that_writes_only_step_has_everything_but_a_kernel(rng):
     assert torch.autograd.gradcheck(lambda *parts: layer(Ragged.from_list(list(parts)))[0].data, inputs)
     layer(Ragged.from_list(xs))[0].data.square().sum().backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in layer.parameters())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doubled(LSTM):
+    """An LSTM that steps otherwise."""
+
+    def step(self, params, state, x):
+        h, c = super().step(params, state, x)
+        return LSTMState(2 * h, c)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sine(Elman):
+    """An Elman network that steps otherwise."""
+
+    def step(self, params, state, x):
+        return State(h=torch.sin(x @ params.weight_ih.T + state.h @ params.weight_hh.T))
+
+
+@pytest.mark.parametrize("family", [Doubled, Sine])
+def test_no_kernel_of_the_parent_runs_a_subclass(family, rng):
+    """A subclass of a built-in cell is the user's own: its `step` is what counts, on every engine."""
+    layer = Recurrent(family(2, 3), generator=rng)
+    x = torch.randn(4, 1, 2, generator=rng)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x)[0], reference(layer)(x)[0], rtol=0, atol=0)
+        for engine in ("torch_fused", "cpu"):
+            layer.engine = engine
+            with pytest.raises(
+                EngineError, match=f"no {family.__name__.lower()} (layer|kernel)|was not built"
+            ):
+                layer(x)
+    with pytest.raises(OptionError, match=rf"torch\.nn has no {family.__name__.lower()} layer"):
+        layer.to_torch()
+
+
+def reference(layer):
+    """The same layer on the reference engine."""
+    twin = copy.deepcopy(layer)
+    twin.engine = "reference"
+    return twin

@@ -28,6 +28,8 @@ from saiki.core.errors import OptionError, ShapeError
 def torch_difference(cell: Cell[Any, Any]) -> str | None:
     """Why torch.nn has no layer with this cell's equations; None where it has one."""
     plain: Cell[Any, Any]
+    if type(cell) not in (Elman, LSTM, GRU):  # a subclass may step otherwise
+        return f"torch.nn has no {type(cell).__name__.lower()} layer"
     match cell:
         case Elman():
             same = cell.activation in ("tanh", "relu")
@@ -35,11 +37,9 @@ def torch_difference(cell: Cell[Any, Any]) -> str | None:
         case LSTM():
             plain = LSTM(cell.input_size, cell.hidden_size, bias=cell.bias)
             what = "torch.nn.LSTM"
-        case GRU():
+        case _:
             plain = GRU(cell.input_size, cell.hidden_size, bias=cell.bias)
             what = "torch.nn.GRU"
-        case _:
-            return f"torch.nn has no {cell.name} layer"
     for option in cell.__dataclass_fields__:
         ours, theirs = getattr(cell, option), getattr(plain, option)
         if ours != theirs:
