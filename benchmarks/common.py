@@ -7,16 +7,15 @@ import json
 import os
 import platform
 import subprocess
-import tomllib
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from saiki.learning import Training
+from saiki.cli.job import build, read_job
 from saiki.models import Forecaster
-from saiki.nn import layer_from_mapping
 
 HERE = Path(__file__).parent
 
@@ -88,11 +87,8 @@ def write_json(path: Path | None, content: dict[str, Any]) -> None:
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def forecaster(job: Path, **changes: object) -> Forecaster:
+def forecaster(path: Path, **changes: object) -> Forecaster:
     """The forecaster a job file describes, the one that `saiki fit forecaster --config FILE` trains."""
-    content = tomllib.loads(job.read_text(encoding="utf-8"))
-    options = {name: None if value == "none" else value for name, value in content["model"].items()}
-    if "network" in content:
-        options["network"] = [layer_from_mapping(line) for line in content["network"]]
-    options["training"] = Training.from_mapping(content.get("training", {}))
-    return Forecaster(**{**options, **changes})  # type: ignore[arg-type]
+    job = read_job(path, "forecaster")
+    model = build("forecaster", replace(job, model={**job.model, **changes}), path.name)
+    return cast("Forecaster", model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,20 +10,9 @@ import typer
 
 from saiki.cli import options as o
 from saiki.cli.console import comparison, emit_json, format_table, say
+from saiki.cli.job import build, read_job
 
-YEARS_HELD_OUT = "1997-01-01"  # the record ends with 2001: its last five years
-RECIPE: dict[str, Any] = {  # benchmarks/co2.toml says the same; chosen on 1992 to 1996, learning from before
-    "horizon": 52,
-    "context": 104,
-    "missing": "mask",
-    "unit": "ppm",
-    "level": True,
-    "hidden_size": 16,
-    "validation": None,
-    "max_epochs": 20,
-    "patience": None,
-    "random_state": 0,
-}
+JOB = Path(__file__).with_name("demo.toml")
 
 
 def demo(
@@ -37,15 +27,15 @@ def demo(
     from saiki.core.schema import require_free_folder
 
     require_free_folder(output, force)
+    job = read_job(JOB, "forecaster")
+    if quiet:
+        job = replace(job, model={**job.model, "verbose": False})
     say("Weekly CO2 over Mauna Loa, 1958 to 2001 (Keeling & Whorf; figures from the statsmodels package).")
-    say(f"Learning from the weeks before {YEARS_HELD_OUT}; the last five years are held out.")
+    say(f"Learning from the weeks before {job.model['test']}; the last five years are held out.")
 
     from saiki.data import load
-    from saiki.learning import Training
-    from saiki.models import Forecaster
 
-    training = Training(schedule="cosine")
-    model = Forecaster(test=YEARS_HELD_OUT, training=training, verbose=False if quiet else None, **RECIPE)
+    model: Any = build("forecaster", job, JOB.name)
     model.fit(load("co2").table)
     model.save(output, force=force)
     columns = model.forecast()

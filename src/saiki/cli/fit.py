@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +13,9 @@ import typer
 
 from saiki.cli import options as o
 from saiki.cli.console import comparison, emit_json, format_table, say
-from saiki.cli.job import Job, overlay, read_job, refuse_unknown
+from saiki.cli.job import Job, build, overlay, read_job, refuse_unknown
 from saiki.cli.source import SOURCE_KEYS, read_sequences
-from saiki.core.errors import OptionError, SchemaError, UsageError
+from saiki.core.errors import UsageError
 
 if TYPE_CHECKING:
     from saiki.models.base import Estimator
@@ -224,7 +223,7 @@ def _fit(task: str, flags: Mapping[str, Any]) -> None:
     from saiki.core.schema import require_free_folder
 
     require_free_folder(folder, flags["force"] or flags["resume"])
-    estimator = _estimator(task, job, flags, str(flags["config"]))
+    estimator: Any = build(task, _with_flags(job, flags), str(flags["config"]))
     checkpoints = folder / "checkpoints"
     options: dict[str, Any] = {
         "checkpoint": checkpoints,
@@ -262,46 +261,15 @@ def _replacing(checkpoints: Path, wanted: bool) -> Iterator[None]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _estimator(task: str, job: Job, flags: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401  any task
-    """The estimator that the file and the flags describe."""
-    from saiki.learning import Training
-    from saiki.models import TASKS
-
-    kind = TASKS[task]
-    known = [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
-    refuse_unknown(
-        job.model, [name for name in known if name not in ("network", "training")], f"{where}: [model]"
-    )
-    refuse_unknown(job.training, [field.name for field in fields(Training)], f"{where}: [training]")
-    model_flags, training_flags = o.split_training({k: v for k, v in flags.items() if k not in _HERE})
-    covariates = {key: model_flags.pop(key) for key in _COVARIATES if key in model_flags}
+def _with_flags(job: Job, flags: Mapping[str, Any]) -> Job:
+    """The job, overridden by what the command line says."""
+    model, training = o.split_training({k: v for k, v in flags.items() if k not in _HERE})
+    covariates = {key: model.pop(key) for key in _COVARIATES if key in model}
     if covariates:
-        model_flags["covariates"] = covariates
-    options = _nones(overlay(job.model, model_flags))
-    training = _nones(overlay(job.training, training_flags))
-    if training:
-        options["training"] = Training.from_mapping(training)
-    if job.network is not None:
-        options["network"] = _layers(job.network, where)
+        model["covariates"] = covariates
     if flags["quiet"]:
-        options["verbose"] = False
-    make: Callable[..., Estimator] = kind
-    return make(**options)
-
-
-def _layers(lines: Sequence[Mapping[str, Any]], where: str) -> list[Any]:
-    """The layers of [[network]]; a wrong line is the user's to mend, like any other option."""
-    from saiki.nn import layer_from_mapping
-
-    try:
-        return [layer_from_mapping(line, f"line {k}") for k, line in enumerate(lines, start=1)]
-    except SchemaError as error:
-        raise OptionError(f"{where}: [[network]]: {error.message}", error.hint) from error
-
-
-def _nones(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The word `none` is Python's None: neither a command line nor TOML has another way to write it."""
-    return {name: None if value == "none" else value for name, value in options.items()}
+        model["verbose"] = False
+    return replace(job, model=overlay(job.model, model), training=overlay(job.training, training))
 
 
 def _show(estimator: Estimator, folder: Path, as_json: bool) -> None:

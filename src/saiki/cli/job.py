@@ -19,14 +19,18 @@ clip_norm = 1.0
 
 from __future__ import annotations
 
+import inspect
 import tomllib
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from saiki.core.errors import OptionError, UsageError
+from saiki.core.errors import OptionError, SchemaError, UsageError
 from saiki.core.names import unknown
+
+if TYPE_CHECKING:
+    from saiki.models.base import Estimator
 
 _SECTIONS = ("task", "output", "data", "model", "network", "training")
 
@@ -92,3 +96,44 @@ def refuse_unknown(given: Mapping[str, Any], known: Collection[str], where: str)
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """The options of `below`, replaced by those of `above` that were given (are not None)."""
     return {**below, **{key: value for key, value in above.items() if value is not None}}
+
+
+def build(task: str, job: Job, where: str) -> Estimator:
+    """The estimator that a job describes.
+
+    The word `none` is Python's None, which neither a command line nor TOML has another way to write.
+
+    Args:
+        task: forecaster, classifier or regressor.
+        job: its `model`, `network` and `training` are read.
+        where: the file, for messages.
+    Raises:
+        OptionError: an unknown option, layer or name; the nearest one is offered.
+    """
+    from saiki.learning import Training
+    from saiki.models import TASKS
+
+    make: Callable[..., Estimator] = TASKS[task]
+    known = set(inspect.signature(TASKS[task].__init__).parameters) - {"self", "network", "training"}
+    refuse_unknown(job.model, known, f"{where}: [model]")
+    refuse_unknown(job.training, [f.name for f in fields(Training)], f"{where}: [training]")
+    options = _nones(job.model)
+    if job.training:
+        options["training"] = Training.from_mapping(_nones(job.training))
+    if job.network is not None:
+        options["network"] = _layers(job.network, where)
+    return make(**options)
+
+
+def _layers(lines: Sequence[Mapping[str, Any]], where: str) -> list[Any]:
+    """The layers of [[network]]; a wrong line is the user's to mend, like any other option."""
+    from saiki.nn import layer_from_mapping
+
+    try:
+        return [layer_from_mapping(line, f"line {k}") for k, line in enumerate(lines, start=1)]
+    except SchemaError as error:
+        raise OptionError(f"{where}: [[network]]: {error.message}", error.hint) from error
+
+
+def _nones(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if value == "none" else value for name, value in options.items()}
