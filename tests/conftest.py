@@ -1,13 +1,15 @@
-"""Shared fixtures: one thread, a seeded generator, and a place for the peers' golden vectors."""
+"""Shared fixtures: one thread, a seeded generator, a place for the peers' golden vectors."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+sys.path.insert(0, str(Path(__file__).parent))  # the tests have no packages
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 

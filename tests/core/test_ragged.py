@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import random
 
 import hypothesis.strategies as st
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
+from children import forked
 from saiki.core.errors import (
     DataError,
     DTypeError,
@@ -689,35 +690,22 @@ def malformed_call(random):
         result.sequence_sum(torch.ones(result.N))
 
 
-def run_malformed_calls(count, seed):
-    """`count` calls in a forked child; its exit status, and what it wrote about calls that went wrong."""
-    import random
-
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status, refused = 0, 0
-        for k in range(count):
-            try:
-                malformed_call(random.Random(seed * 1_000_003 + k))
-            except SaikiError:
-                refused += 1
-            except BaseException as error:
-                status = 1
-                os.write(writable, f"call {k}: {type(error).__name__}: {error}\n".encode()[:500])
-        os.write(writable, f"refused {refused}".encode())
-        os._exit(status)
-    os.close(writable)
-    with os.fdopen(readable, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
-    _, status = os.waitpid(child, 0)
-    return status, said
-
-
 @pytest.mark.parametrize("count", [1500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_no_malformed_call_ends_the_process(count):
     """Each call in a child forked from this warmed process ends in a typed error or a right answer."""
-    status, said = run_malformed_calls(count, seed=1)
-    assert status == 0, f"the child ended with status {status}: {said}"
+
+    def work(say):
+        refused = 0
+        for k in range(count):
+            try:
+                malformed_call(random.Random(1_000_003 + k))
+            except SaikiError:
+                refused += 1
+            except BaseException as error:
+                say(f"call {k}: {type(error).__name__}: {error}\n"[:500])
+        say(f"refused {refused}")
+
+    said, ended = forked(work)
+    assert not ended and said.startswith("refused "), f"{ended}: {said}"
     refused = int(said.rsplit("refused ", 1)[1])
     assert 0.3 * count < refused < count  # the calls are odd enough to be refused, and not all of them are

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from children import survives
 from saiki import engine
 from saiki.cells import GRU, LSTM, Elman, Jordan
 from saiki.core import log
@@ -278,7 +279,7 @@ def test_what_does_not_fit_is_refused_at_the_door(changes, error, words):
     rows=st.integers(0, 12),
     live=st.integers(0, 6),
 )
-def test_no_batch_sizes_end_the_process(sizes, rows, live):
+def any_batch_sizes(sizes, rows, live):
     """Either they describe the rows, or a typed error says what is wrong."""
     right = (
         sum(sizes) == rows
@@ -296,6 +297,10 @@ def test_no_batch_sizes_end_the_process(sizes, rows, live):
     else:
         with pytest.raises(SaikiError):
             call(**arguments)
+
+
+def test_no_batch_sizes_end_the_process():
+    survives(any_batch_sizes)
 
 
 ODD = st.sampled_from(
@@ -339,10 +344,14 @@ ODD = st.sampled_from(
     ),
     name=st.sampled_from([None, "reference", "torch_fused", "cpu"]),
 )
-def test_no_malformed_call_ends_the_process(changes, name):
+def malformed_calls(changes, name):
     """A typed error or an answer of the right shape; nothing else."""
     try:
         runs = call(**{"engine": name, **changes})
     except SaikiError:
         return
     assert [run.output.shape for run in runs] == [(5, 5)]
+
+
+def test_no_malformed_call_ends_the_process():
+    survives(malformed_calls)

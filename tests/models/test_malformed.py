@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from children import survives
 from saiki import Ragged, SequenceClassifier, SequenceRegressor
 from saiki.core.errors import SaikiError
 
@@ -71,28 +71,6 @@ def fitted():
         )
 
 
-def _in_child(call) -> None:
-    """Run in a child forked from this warmed process: whatever happens there, this process lives to tell."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(read)
-        message = b""
-        try:
-            call()
-        except BaseException as error:
-            message = f"{type(error).__name__}: {error}".encode()[:4000]
-        finally:
-            os.write(write, message)
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        message = pipe.read().decode(errors="replace")
-    _, status = os.waitpid(child, 0)
-    assert not os.WIFSIGNALED(status), f"the process was ended by signal {os.WTERMSIG(status)}"
-    assert message == "", message
-
-
 def _typed(call) -> Any:
     """The call's answer, or None where it refused with a typed error."""
     try:
@@ -118,11 +96,11 @@ def _predicts(models, X, given_lengths) -> None:
 
 
 def predict_answers_or_refuses(fitted, X, given_lengths):
-    _in_child(lambda: _predicts(fitted, X, given_lengths))
+    survives(lambda: _predicts(fitted, X, given_lengths))
 
 
 def fit_learns_or_refuses(X, y, kind):
-    _in_child(lambda: _typed(lambda: kind(**QUICK).fit(X, y)))
+    survives(lambda: _typed(lambda: kind(**QUICK).fit(X, y)))
 
 
 good = st.lists(
@@ -132,7 +110,7 @@ good = st.lists(
 
 
 def fit_on_good_sequences_and_any_targets(X, y, weight, kind):
-    _in_child(lambda: _typed(lambda: kind(**QUICK).fit(X, y, sample_weight=weight)))
+    survives(lambda: _typed(lambda: kind(**QUICK).fit(X, y, sample_weight=weight)))
 
 
 def good_input_is_learned(fitted, X, data):
@@ -148,7 +126,7 @@ def good_input_is_learned(fitted, X, data):
         assert np.isfinite(model.predict_proba(X)).all()
         np.testing.assert_array_equal(model.predict(Ragged.from_list(X)), model.predict(X))
 
-    _in_child(call)
+    survives(call)
 
 
 def test_one_sequence_with_nan_is_named_not_predicted(fitted):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import traceback
-
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
@@ -13,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence
 
 import saiki.engine
+from children import survives
 from saiki.cells import all_cells
 from saiki.core.errors import SaikiError
 from saiki.core.ragged import Ragged
@@ -111,29 +108,6 @@ def test_a_permuted_batch_gives_permuted_results(lengths, data):
 
 
 # ------------------------------------------------------------------ malformed calls
-
-
-def in_child(work) -> None:
-    """Run in a child forked from this warmed process; a signal there is a failure here, with its name."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        code = 1
-        try:
-            work()
-            code = 0
-        except BaseException:
-            os.write(write, traceback.format_exc()[-20_000:].encode())
-        finally:
-            os._exit(code)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        said = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        pytest.fail(f"the process ended with {signal.Signals(os.WTERMSIG(status)).name}\n{said}")
-    assert os.WEXITSTATUS(status) == 0, said
 
 
 DTYPES = [torch.float32] * 4 + [F64, torch.float16, torch.int64, torch.uint8, torch.bool, torch.complex64]
@@ -304,14 +278,14 @@ KINDS = ["recurrent", "from_packed", "from_padded", "rows", "carried"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_malformed_calls(kind):
     """A typed error naming the argument, or an answer of the right shape; the process lives."""
-    in_child(calls(300)[kind])
+    survives(calls(300)[kind])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_malformed_calls(kind):
     """10,000 in all."""
-    in_child(calls(2_000)[kind])
+    survives(calls(2_000)[kind])
 
 
 @pytest.mark.parametrize("cell", all_cells(), ids=lambda cell: cell.label)
