@@ -155,5 +155,21 @@ def test_attention_is_drawn_in_the_report():
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in found["weights"])
     page = model.report()
     assert "Attention over past steps" in page and "root mean squared error, ppm" in page
+    assert "lstm (hidden_size 4), attention_pool" in page, "the settings show the layers in short"
+    assert "<dt>hidden_size</dt>" not in page, "and no shorthand that the network replaced"
     plain = SequenceRegressor(**QUICK).fit(X, y)
     assert "attention" not in plain.details_ and "Attention over" not in plain.report()
+    assert "this LSTM network" in plain.report()
+
+
+def test_the_report_tells_classes_categories_and_gaps():
+    frame = long_frame()
+    frame.loc[5, "x"] = NAN
+    model = SequenceClassifier(id="who", time="when", missing="mask", **QUICK).fit(frame, "kind")
+    page = model.report()
+    for said in (
+        "classes</dt><dd>2<small>down, up",
+        "category colour</dt><dd>3 levels<small>one-hot",
+        "masked",
+    ):
+        assert said in page, said

@@ -32,7 +32,7 @@ from saiki.models.sequence_input import Layout
 from saiki.models.sequence_targets import Targets, as_found, read_targets
 
 if TYPE_CHECKING:
-    from saiki.insight import Metric, Picture
+    from saiki.insight import Fact, Metric, Picture
 
 LOSSES = ("auto", "cross_entropy")
 
@@ -317,6 +317,12 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             ("f1", Metric(name="mean F1 of the classes", lower_is_better=False)),
             ("log_loss", Metric(name="log loss", unit="nats")),
         ]
+
+    def _facts(self) -> list[Fact]:
+        from saiki.insight import Fact
+
+        names = listed([str(c) for c in self.classes_], 12)
+        return [Fact(name="classes", value=float(len(self.classes_)), note=names), *super()._facts()]
 
     def _pictures(self) -> list[Picture]:
         from saiki.insight import figures as draw

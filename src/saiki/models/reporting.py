@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,12 +24,16 @@ from saiki.insight import (
 )
 from saiki.insight import report as write_page
 from saiki.learning import Training
+from saiki.models.base import as_layer
 
 if TYPE_CHECKING:
     from saiki.models.base import Estimator
     from saiki.nn import Stack
 
 ATTENTION_SHOWN = 12  # sequences or windows whose attention a report draws
+
+NAMES = {"lstm": "LSTM", "gru": "GRU", "elman": "Elman", "jordan": "Jordan"}
+SHORTHAND = ("cell", "hidden_size", "num_layers", "dropout")  # of the network, where none is given
 
 
 def page(
@@ -72,13 +77,43 @@ def page(
             data=tuple(data),
             splits=tuple(splits),
             network=network_rows(estimator.network_),
-            options={name: value for name, value in estimator._options().items() if value is not None},
+            options=shown_options(estimator),
             loss=loss,
             clip_norm=training.clip_norm,
             notes=tuple(notes),
             created=now.strftime("%Y-%m-%d %H:%M %Z"),
         )
     )
+
+
+def model_name(estimator: Estimator) -> str:
+    """What the report calls the model: "this LSTM network"."""
+    if estimator.network is not None:
+        return "this network"
+    return f"this {NAMES.get(estimator.cell, estimator.cell)} network"
+
+
+def shown_options(estimator: Estimator) -> dict[str, object]:
+    """The settings worth a line: what was set, layers in short, no shorthand where `network` replaced it."""
+    shown: dict[str, object] = {}
+    for name, value in estimator._options().items():
+        if name == "network" and value is not None:
+            shown[name] = [_layer(entry) for entry in estimator.network or ()]
+        elif value is not None and value != "" and not (estimator.network is not None and name in SHORTHAND):
+            shown[name] = value
+    return shown
+
+
+def _layer(entry: Any) -> str:  # noqa: ANN401  a config, (name, config) or a mapping
+    """A layer by its kind and the options that differ from its defaults: `lstm (hidden_size 64)`."""
+    layer = as_layer(entry, 1)
+    config = layer[1] if isinstance(layer, tuple) else layer
+    said = [
+        f"{field.name} {getattr(config, field.name)}"
+        for field in fields(config)
+        if getattr(config, field.name) != field.default
+    ]
+    return f"{config.type} ({', '.join(said)})" if said else config.type
 
 
 def network_rows(network: Stack) -> tuple[NetworkRow, ...]:

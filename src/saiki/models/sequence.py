@@ -42,7 +42,7 @@ from saiki.models.sequence_targets import Targets, as_found, read_targets, read_
 from saiki.nn import AttentionPool, EmbeddingConfig, LastConfig, Stack
 
 if TYPE_CHECKING:
-    from saiki.insight import Metric, Picture
+    from saiki.insight import Fact, Metric, Picture
 
 Scaling = Literal["standard", "minmax"]
 SCALINGS = ("standard", "minmax", None)
@@ -468,7 +468,7 @@ class SequenceEstimator(Estimator):
     def report(self) -> str | None:
         """The report as one self-contained HTML page."""
         from saiki.insight import Fact, Split
-        from saiki.models.reporting import attention_pictures, compare, page
+        from saiki.models.reporting import attention_pictures, compare, model_name, page
 
         self._require_fitted()
         splits = self.details_.get("splits", [])
@@ -483,7 +483,7 @@ class SequenceEstimator(Estimator):
                 self._figures_shown(),
                 self.metrics_,
                 self.baselines_,
-                name=f"this {self.cell} network" if self.network is None else "this network",
+                name=model_name(self),
                 measured_on=f"{held} validation sequences, chosen by the seed"
                 if not isinstance(self.validation, tuple)
                 else f"{held} validation sequences, given by the user",
@@ -491,6 +491,7 @@ class SequenceEstimator(Estimator):
             pictures=[*self._pictures(), *attention_pictures(self.details_.get("attention", []))],
             data=[
                 Fact(name="features a step", value=float(self.n_features_in_)),
+                *self._facts(),
                 *(
                     Fact(name=f"steps in the {s['name']} part", value=float(s["steps"]), unit="steps")
                     for s in splits
@@ -499,6 +500,22 @@ class SequenceEstimator(Estimator):
             splits=[Split(name=s["name"], count=s["sequences"], unit="sequences") for s in splits],
             loss=self._loss_shown(),
         )
+
+    def _facts(self) -> list[Fact]:
+        """What the data held besides numbers that are all there."""
+        from saiki.insight import Fact
+
+        gaps = [self.features_.scaler.columns[k] for k in self.features_.masked]
+        facts = [
+            Fact(
+                name=f"category {category.column}",
+                value=float(len(category.levels)),
+                unit="levels",
+                note="embedded" if category.encoding == "embed" else "one-hot",
+            )
+            for category in self.categories_
+        ]
+        return facts + ([Fact(name="features with gaps, masked", value=", ".join(gaps))] if gaps else [])
 
     # ---- predict -------------------------------------------------------------------------------------------
 
