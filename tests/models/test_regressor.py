@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from saiki import SequenceRegressor, Training, load
-from saiki.core.errors import OptionError, ShapeError
+from saiki.core.errors import OptionError, ShapeError, ValueRangeError
 from saiki.learning import Observer
 from saiki.losses import Huber
 
@@ -128,3 +128,35 @@ def test_a_quantile_loss_is_not_for_one_number():
     X, y = sums(10)
     with pytest.raises(OptionError, match="unknown loss of a regressor 'quantile'"):
         SequenceRegressor(**QUICK, loss="quantile").fit(X, y)
+
+
+@pytest.mark.parametrize("loss", ["auto", "gaussian"])
+def test_missing_targets_are_left_out_of_loss_and_figures(loss, tmp_path):
+    """What stands where nothing was observed cannot matter, so hiding wild numbers equals hiding none."""
+    rng = np.random.default_rng(0)
+    X = [rng.standard_normal((t, 1)) for t in rng.integers(3, 8, size=40)]
+    y = [np.cumsum(x[:, 0]) for x in X]
+    for k in range(40):
+        y[k][k % 3] = np.nan
+    y[7][:] = np.nan  # a sequence of which nothing was observed
+    model = SequenceRegressor(loss=loss, missing="mask", **QUICK).fit(X, y)
+    assert np.isfinite(model.metrics_["rmse"]) and np.isfinite(model.score(X, y))
+    assert [r["name"] for r in model.baselines_][2] == "ridge regression on each step's features"
+    assert all(np.isfinite(r["rmse"]) for r in model.baselines_)
+    assert model.evaluate(X, y)["mae"] == pytest.approx(
+        np.nanmean(np.abs(np.concatenate(model.predict(X)) - np.concatenate(y)))
+    )
+    assert "Predicted beside true" in model.report()
+    np.testing.assert_array_equal(load(model.save(tmp_path / "m")).predict(X)[0], model.predict(X)[0])
+    with pytest.raises(ValueRangeError, match=r"y is NaN \(missing\) at row 0.*missing='mask'"):
+        SequenceRegressor(loss=loss, **QUICK).fit(X, y)
+    with pytest.raises(ValueRangeError, match="y has no value at all"):
+        SequenceRegressor(loss=loss, missing="mask", **QUICK).fit(X, [t * np.nan for t in y])
+
+
+def test_several_outputs_may_have_gaps_each():
+    X, y = sums()
+    Y = np.stack([y, y + 1], axis=1)
+    Y[::4, 1] = np.nan
+    model = SequenceRegressor(missing="mask", **QUICK).fit(X, Y)
+    assert np.isfinite(model.predict(X)).all() and np.isfinite(model.metrics_["r2"])

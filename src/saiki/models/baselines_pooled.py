@@ -69,7 +69,7 @@ def regress_baseline(
 
     Args:
         train: n sequences (T_i, F).
-        targets: (n, K) or (N, K), one row a sequence or one a step.
+        targets: (n, K) or (N, K), one row a sequence or one a step; rows with NaN are left out.
         test: sequences to measure on.
         truth: their targets.
         per_step: one row a step.
@@ -83,6 +83,10 @@ def regress_baseline(
     from sklearn.preprocessing import StandardScaler
 
     x, y, weight = _rows(train, targets, per_step, sample_weight)
+    seen = np.isfinite(y).all(axis=1)
+    if not seen.any():
+        return []
+    x, y, weight = x[seen], y[seen], None if weight is None else weight[seen]
     new = _features(test, per_step)
     scaler = StandardScaler().fit(x)
     linear = LinearRegression().fit(scaler.transform(x), y, sample_weight=weight)

@@ -28,7 +28,7 @@ from saiki.models.base import Array, CommonOptions, Layer, RandomState
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_features import FeaturesFile, restore_scaler
 from saiki.models.sequence_input import Layout
-from saiki.models.sequence_targets import Targets, as_found, read_targets
+from saiki.models.sequence_targets import Targets, as_found
 
 if TYPE_CHECKING:
     from saiki.insight import Metric, Picture
@@ -98,7 +98,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         encoding: of categories: "one_hot", or "embed" (a learned vector for each level).
         missing: missing numbers: "error" refuses them; "interpolate" fills them on a line between their
             neighbours in the same sequence; "mask" gives 0 after scaling and one channel of 0 and 1 more for
-            each feature that has gaps in the training part.
+            each feature that has gaps in the training part, and leaves NaN in y out of loss and figures.
         lr: learning rate.
         max_epochs: epochs at most.
         batch_size: sequences an update; "all" takes the whole training part.
@@ -207,7 +207,12 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             raise ShapeError(
                 f"y has {values.shape[1]} outputs a row but the training part has {self.n_targets_}."
             )
-        return torch.from_numpy(self.target_scaler_.transform(values)).to(self._torch_dtype())
+        scaled = np.nan_to_num(self.target_scaler_.transform(values))  # 0 where the mask hides it
+        return torch.from_numpy(scaled).to(self._torch_dtype())
+
+    def _observed(self, targets: Targets) -> Tensor | None:
+        gaps = np.isnan(_table(targets.values))
+        return torch.from_numpy(~gaps) if gaps.any() else None
 
     def _row_loss(self, train: Targets) -> RowLoss:
         if isinstance(self.loss, str) and self.loss not in LOSSES:
@@ -242,6 +247,8 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
     def _details(self, outputs: Array, validation: Part) -> dict[str, Any]:
         truth, found = _table(validation.targets.values), self._means(outputs)
+        whole = np.isfinite(truth).all(axis=1)
+        truth, found = truth[whole], found[whole]
         step = max(1, len(truth) // 500)  # enough points for a picture
         return {"truth": truth[::step].tolist(), "predicted": found[::step].tolist()}
 
@@ -258,7 +265,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         from saiki.insight import figures as draw
         from saiki.insight import picture
 
-        if "truth" not in self.details_:
+        if not self.details_.get("truth"):
             return []
         truth, found = (np.array(self.details_[name]) for name in ("truth", "predicted"))
         what = "steps" if self.per_step_ else "sequences"
@@ -328,9 +335,11 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
         self._require_fitted()
         sequences = self._read(X, lengths, y)
-        targets = read_targets(y, sequences, labels=False, per_step=self.per_step_)
+        truth = _table(self._read_targets(y, sequences, self.per_step_).values)
         found = self._means(self._run(sequences.arrays))
-        return float(r2_score(_table(targets.values), found, sample_weight=sample_weight))
+        whole = np.isfinite(truth).all(axis=1)
+        weights = None if sample_weight is None else np.asarray(sample_weight)[whole]
+        return float(r2_score(truth[whole], found[whole], sample_weight=weights))
 
     # ---- files ---------------------------------------------------------------------------------------------
 

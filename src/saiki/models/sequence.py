@@ -170,6 +170,10 @@ class SequenceEstimator(Estimator):
         """Targets as the loss wants them, (n,) or (n, K), or (N,) or (N, K) sequence after sequence."""
         raise NotImplementedError
 
+    def _observed(self, targets: Targets) -> Tensor | None:
+        """True where a target was observed, in the form of `_encode`; None where all were."""
+        return None
+
     def _row_loss(self, train: Targets) -> Callable[..., Tensor]:
         raise NotImplementedError
 
@@ -245,7 +249,7 @@ class SequenceEstimator(Estimator):
         require_missing_option(self.missing)
         choose(self.encoding, {"one_hot": 0, "embed": 1}, "encoding")
         sequences = self._read(X, lengths, y, fitting=True)
-        targets = read_targets(y, sequences, labels=self._labels, per_step=self.per_step)
+        targets = self._read_targets(y, sequences, self.per_step)
         weights = read_weights(sample_weight, len(sequences))
         self.n_features_in_ = sequences.features
         self.feature_names_ = sequences.columns
@@ -342,6 +346,12 @@ class SequenceEstimator(Estimator):
             missing=self.missing,
         )
 
+    def _read_targets(
+        self, y: object, sequences: Sequences, per_step: bool | None, name: str = "y"
+    ) -> Targets:
+        gaps = not self._labels and self.missing == "mask"
+        return read_targets(y, sequences, labels=self._labels, per_step=per_step, gaps=gaps, name=name)
+
     def _split(self, everything: Part) -> tuple[Part, Part | None]:
         """Training and validation part, apart by whole sequences; for labels every class in proportion."""
         validation = self.validation
@@ -353,9 +363,7 @@ class SequenceEstimator(Estimator):
                 raise OptionError(f"validation is a tuple of {len(validation)} but must be (X, y).")
             X, y = validation
             sequences = self._read(X, None, y)
-            targets = read_targets(
-                y, sequences, labels=self._labels, per_step=self.per_step_, name="validation y"
-            )
+            targets = self._read_targets(y, sequences, self.per_step_, "validation y")
             return everything, Part(arrays=sequences.arrays, targets=targets, weights=None)
         if isinstance(validation, bool) or not isinstance(validation, (int, float)) or not 0 < validation < 1:
             raise OptionError(
@@ -413,12 +421,12 @@ class SequenceEstimator(Estimator):
         return inputs
 
     def _source(self, part: Part) -> RaggedSource:
-        targets = self._encode(part.targets)
-        if part.targets.per_step:
-            targets = list(torch.split(targets, part.lengths.tolist()))  # type: ignore[assignment]
+        targets, mask = self._encode(part.targets), self._observed(part.targets)
+        lengths = part.lengths.tolist() if part.targets.per_step else None
         return RaggedSource(
             self._inputs(part.arrays),
-            targets,
+            targets if lengths is None else list(torch.split(targets, lengths)),
+            mask=mask if mask is None or lengths is None else list(torch.split(mask, lengths)),
             weights=None if part.weights is None else torch.from_numpy(part.weights).to(self._torch_dtype()),
         )
 
@@ -559,7 +567,7 @@ class SequenceEstimator(Estimator):
         """
         self._require_fitted()
         sequences = self._read(X, lengths, y)
-        targets = read_targets(y, sequences, labels=self._labels, per_step=self.per_step_)
+        targets = self._read_targets(y, sequences, self.per_step_)
         return self._measure(self._run(sequences.arrays), targets)
 
     def transform(self, X: object, lengths: object = None) -> Array | list[Array]:

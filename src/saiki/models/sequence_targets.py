@@ -41,7 +41,13 @@ class Targets:
 
 
 def read_targets(
-    y: object, sequences: Sequences, *, labels: bool, per_step: bool | None = None, name: str = "y"
+    y: object,
+    sequences: Sequences,
+    *,
+    labels: bool,
+    per_step: bool | None = None,
+    gaps: bool = False,
+    name: str = "y",
 ) -> Targets:
     """Read y, one row a sequence or one row a step, told by its shape.
 
@@ -53,6 +59,7 @@ def read_targets(
         sequences: X as read.
         labels: whether y holds labels (a 2-d y then is one row a step) or numbers.
         per_step: settles what the shape leaves open; None lets the shape tell.
+        gaps: numbers may be NaN where they were not observed.
         name: the argument's name for messages.
 
     Raises:
@@ -60,6 +67,23 @@ def read_targets(
         ShapeError, LengthError, DTypeError, ValueRangeError: the same for numbers.
         OptionError: the shape fits both readings and per_step is None.
     """
+    found = _read(y, sequences, labels, per_step, name)
+    if not labels:
+        values = np.where(np.isnan(found.values), 0, found.values) if gaps else found.values
+        try:
+            require_finite(values, name, ("row", "output"))
+        except ValueRangeError as error:
+            if not np.isnan(values).any() or np.isinf(values).any():
+                raise
+            raise ValueRangeError(
+                error.message, "Leave it out, or use missing='mask', which learns from the others."
+            ) from None
+        if np.isnan(found.values).all():
+            raise ValueRangeError(f"{name} has no value at all.", "Give at least one number.")
+    return found
+
+
+def _read(y: object, sequences: Sequences, labels: bool, per_step: bool | None, name: str) -> Targets:
     Wrong = LabelError if labels else LengthError
     n, lengths = len(sequences), sequences.lengths
     total = int(lengths.sum())
@@ -166,7 +190,10 @@ def _frame_targets(
     assert values is not None
     firsts = np.cumsum(lengths) - lengths
     repeated = np.repeat(values[firsts], lengths, axis=0)
-    single = bool((repeated == values).all())
+    alike = repeated == values
+    if values.dtype.kind == "f":
+        alike |= np.isnan(repeated) & np.isnan(values)
+    single = bool(alike.all())
     if per_step is False and not single:
         raise LabelError(f"per_step=False, but the column {name} changes inside a sequence.")
     if single and per_step is not True:
@@ -250,8 +277,6 @@ def _checked(values: Array, per_step: bool, labels: bool, name: str) -> Targets:
         raise ShapeError(
             f"{name} has rows of shape {values.shape[1:]} but a row must be a number or K numbers."
         )
-    if not np.isfinite(values).all():
-        require_finite(values, name, ("row", "output"))
     return Targets(values=values, per_step=per_step)
 
 
