@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import time
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from problems import Net, digest, sources
 
 from saiki import learning as L
 from saiki.core.errors import CheckpointError, DiskError
+from saiki.learning import trainer as trainer_module
 from saiki.learning.checkpoints import remove_strays, save_checkpoint
 
 
@@ -278,3 +281,23 @@ def test_resuming_under_other_versions_is_said(tmp_path, caplog):
     ]
     assert record.notes[-2:] == expected
     assert all(note in caplog.text for note in expected)
+
+
+def test_a_run_that_mostly_saves_is_told_how_to_save_less(tmp_path, caplog, monkeypatch):
+    slow = trainer_module.save_checkpoint
+
+    def slower(*arguments, **options):
+        time.sleep(0.2)
+        return slow(*arguments, **options)
+
+    train, *_ = sources()
+    for folder in ("quick", "slow"):
+        L.Trainer(max_epochs=2).fit(Net(), "squared", train, checkpoint=tmp_path / folder)
+        said = [record.getMessage() for record in caplog.records if "every_minutes" in record.getMessage()]
+        if folder == "quick":
+            assert said == []
+            monkeypatch.setattr(trainer_module, "LONG_RUN", 0.1)
+            monkeypatch.setattr(trainer_module, "save_checkpoint", slower)
+        else:
+            assert len(said) == 1
+            assert re.search(r"checkpoints took \d+ % of the 1 s: every_minutes=1 writes fewer", said[0])

@@ -77,6 +77,7 @@ from saiki.losses import Custom, RowLoss, get_loss
 EVALUATION_BATCH = (
     256  # sequences at a time where no gradient is kept: enough to fill the machine, little memory
 )
+LONG_RUN = 10.0  # seconds; below, nobody minds how long checkpoints take
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in the repr of a user's own object; another in each process
 
 
@@ -306,6 +307,7 @@ class _Run:
         self.started = time.monotonic()
         self.seconds_before = 0.0
         self.saved_at = time.monotonic()
+        self.saving = 0.0  # seconds spent on checkpoints
 
     # ---------------------------------------------------------------- the course of a run
 
@@ -460,6 +462,13 @@ class _Run:
     def _finish(self) -> None:
         self.record.seconds = self._seconds()
         self._save()
+        elapsed = time.monotonic() - self.started
+        if elapsed > LONG_RUN and self.saving > elapsed / 2:
+            logger.warning(
+                "checkpoints took %.0f %% of the %.0f s: every_minutes=1 writes fewer of them",
+                100 * self.saving / elapsed,
+                elapsed,
+            )
 
     def _interrupted(self, error: BaseException) -> None:
         if isinstance(error, KeyboardInterrupt) and self.folder is not None and self.whole:
@@ -656,6 +665,7 @@ class _Run:
             "data": self._data,
             "options": self._options,
         }
+        begin = time.monotonic()
         number = next_number(self.folder)
         path = save_checkpoint(
             self.folder,
@@ -666,6 +676,7 @@ class _Run:
             files=self.files,
         )
         self.saved_at = time.monotonic()
+        self.saving += self.saved_at - begin
         self.observers.tell("on_checkpoint", CheckpointEvent(number, path, self.at.update))
 
     def _take_up(self, checkpoint: Checkpoint) -> None:
