@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from problems import OPTIMISERS
 
 from saiki import learning as L
 from saiki.core.errors import CheckpointError, OptionError
@@ -197,21 +198,7 @@ def test_groups_by_name_pattern():
         L.Updater(L.SGD(), network, lr=0.1, groups=(L.Group("*", frozen=True),))
 
 
-EVERY = [
-    L.SGD(),
-    L.Momentum(),
-    L.Momentum(textbook=True),
-    L.Nesterov(),
-    L.Nesterov(textbook=True),
-    L.AdaGrad(),
-    L.RMSprop(),
-    L.RMSprop(eps_inside=True),
-    L.Adam(),
-    L.AdamW(),
-]
-
-
-@pytest.mark.parametrize("optimizer", EVERY, ids=repr)
+@pytest.mark.parametrize("optimizer", OPTIMISERS, ids=repr)
 def test_state_saved_and_restored_goes_on_bit_for_bit(optimizer, rng):
     gradients = [
         {"a.w": torch.randn(3, generator=rng), "b.w": torch.randn(2, 2, generator=rng)} for _ in range(6)
@@ -250,7 +237,7 @@ def test_a_foreign_state_is_refused():
 def test_optimisers_by_name():
     assert L.get_optimizer("adam") == L.Adam()
     assert L.get_optimizer({"type": "momentum", "momentum": 0.5, "textbook": True}) == L.Momentum(0.5, True)
-    for optimizer in EVERY:
+    for optimizer in OPTIMISERS:
         assert L.get_optimizer(mapping_of(optimizer)) == optimizer
     assert set(L.OPTIMISERS) == {"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"}
     with pytest.raises(OptionError, match="did you mean 'adam'"):
