@@ -410,6 +410,16 @@ def test_malformed_arrays_and_mappings(source, words):
         read_table(source)
 
 
+@pytest.mark.parametrize("unit", ["D", "s", "us", "ns"])
+def test_a_mapping_may_hold_numpy_dates(unit):
+    days = np.arange("2020-01-30", "2020-02-03", dtype="datetime64[D]").astype(f"datetime64[{unit}]")
+    table = read_table({"day": days, "level": np.arange(4.0)})
+    assert table.time == "day" and table.frequency.name == "1 day"
+    np.testing.assert_array_equal(table.times, days)
+    with pytest.raises(DataError, match="column 'level' has 3 rows, but column 'day' has 4"):
+        read_table({"day": days, "level": np.arange(3.0)})
+
+
 def test_unknown_options(csv):
     path = csv(GOOD)
     for option in ({"gaps": "fill"}, {"decimal": ";"}, {"delimiter": ",,"}):

@@ -250,10 +250,11 @@ class Table:
         if self.gaps:
             first = self.gaps[0]
             missing = sum(gap.missing for gap in self.gaps)
+            verb = "is" if missing == 1 else "are"
             assert self.frequency is not None
             raise DataError(
                 f"{self._series_words(first.series)} of {self.form.source} has gaps: at a step of "
-                f"{self.frequency.name}, {_count(missing, 'row')} {'is' if missing == 1 else 'are'} absent in "
+                f"{self.frequency.name}, {_count(missing, 'row')} {verb} absent in "
                 f"{_count(len(self.gaps), 'place')}, the first between {self._show(first.after)} and "
                 f"{self._show(first.before)}.",
                 hint=(
@@ -625,15 +626,15 @@ def _read_mapping(source: Mapping[Any, Any]) -> tuple[InputForm, _Raw, Array]:
             "the mapping has no columns; expected names with one value a row.", hint="Add the columns."
         )
     raw: _Raw = {}
+    sizes: dict[str, int] = {}
     for name, values in source.items():
         array = values if isinstance(values, np.ndarray) else np.asarray(values, dtype=_list_dtype(values))
         if array.ndim != 1:
             raise DataError(
                 f"column {name!r} has shape {array.shape}; expected one value a row.", hint="Flatten it."
             )
-        raw[str(name)] = _plain_column(array)
+        raw[str(name)], sizes[str(name)] = _plain_column(array), len(array)
     _check_names([str(name) for name in source], "the mapping")
-    sizes = {name: len(values) for name, values in raw.items()}
     first, size = next(iter(sizes.items()))
     for name, other in sizes.items():
         if other != size:
