@@ -153,6 +153,7 @@ def test_the_schema_stays_closed(change, says):
         ({"options": {"tua": 3.0}}, "unknown option of leaky 'tua'; did you mean 'tau'"),
         ({"options": 3}, "options is 3"),
         ({"options": {"hidden_size": 3}}, "unknown option of leaky 'hidden_size'"),
+        ({"cell": "jordan", "options": {}}, "options lacks output_size, which the cell jordan needs"),
         ({"hidden_size": 10**9}, "hidden_size"),
         ({"taus": 3}, "unknown key 'taus'"),
     ],

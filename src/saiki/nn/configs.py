@@ -12,7 +12,7 @@ import functools
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, final, get_args, get_origin, get_type_hints
 
 import torch
@@ -241,6 +241,9 @@ class CellConfig(RecurrentConfig):
         for name in self.options:
             if name not in own:
                 raise OptionError(unknown(name, own, f"option of {cell_name(cell)}"))
+        for name, needed in own.items():
+            if needed and name not in self.options:
+                raise OptionError(f"options lacks {name}, which the cell {cell_name(cell)} needs.")
 
     def output_size(self, input_size: int) -> int:
         """D·K."""
@@ -274,10 +277,11 @@ class CellConfig(RecurrentConfig):
         return super()._read(module, name)
 
 
-def _own_fields(cell: type[Cell[Any, Any]]) -> list[str]:
-    """The options of a cell beyond what every cell has."""
+def _own_fields(cell: type[Cell[Any, Any]]) -> dict[str, bool]:
+    """The options of a cell beyond what every cell has, and whether each must be given."""
     common = {each.name for each in fields(Cell)}
-    return [each.name for each in fields(cell) if each.init and each.name not in common]
+    own = [each for each in fields(cell) if each.init and each.name not in common]
+    return {each.name: each.default is MISSING and each.default_factory is MISSING for each in own}
 
 
 def cell_name(cell: type[Cell[Any, Any]]) -> str:
