@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from saiki import SequenceClassifier, SequenceRegressor, load
-from saiki.core.errors import DataError, OptionError, SchemaError, ValueRangeError
+from saiki.core.errors import DataError, DTypeError, OptionError, SchemaError, ValueRangeError
 from saiki.data import Categories
 from saiki.models.sequence_features import Features, read_category
 from saiki.nn import AttentionPoolConfig, EmbeddingConfig, LSTMConfig
@@ -110,6 +110,12 @@ def test_what_cannot_be_filled_is_refused():
     X[0] = np.array([[1.0, NAN], [2.0, NAN]])
     with pytest.raises(DataError, match="column 1 of sequence 0 of X has no value at all"):
         SequenceRegressor(missing="interpolate", validation=None, **QUICK).fit(X, y)
+    with pytest.raises(
+        DTypeError, match=r"columns is 'x' but must be a list of names. Write columns=\['x'\]"
+    ):
+        SequenceRegressor(columns="x").fit(X, y)
+    with pytest.raises(DTypeError, match="unit is int but must be text"):
+        SequenceRegressor(unit=5).fit([np.ones((3, 2))] * 10, y)
     with pytest.raises(OptionError, match="missing='mast' is unknown"):
         SequenceRegressor(missing="mast").fit(X, y)
     with pytest.raises(OptionError, match="unknown encoding 'embedd'; did you mean 'embed'"):

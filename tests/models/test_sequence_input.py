@@ -355,3 +355,8 @@ def test_predictions_go_back_as_X_came():
 def test_bad_weights_are_one_clear_sentence(weight, error, said):
     with pytest.raises(error, match=said):
         read_weights(weight, 3)
+
+
+def test_labels_of_bytes_are_refused():
+    with pytest.raises(LabelError, match=r"y holds bytes, but a label is text.*Decode them"):
+        read_targets(np.array([b"up", b"down", b"up"]), X3, labels=True)

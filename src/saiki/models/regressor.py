@@ -18,13 +18,13 @@ from sklearn.base import RegressorMixin
 from torch import Tensor
 
 from saiki import metrics
-from saiki.core.errors import OptionError, ShapeError
+from saiki.core.errors import DTypeError, OptionError, ShapeError
 from saiki.core.names import unknown
 from saiki.data.missing import Missing
 from saiki.data.scaling import Scaler
 from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
-from saiki.models.base import Array, CommonOptions, Layer, RandomState
+from saiki.models.options import Array, CommonOptions, Layer, RandomState
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_features import FeaturesFile, restore_scaler
 from saiki.models.sequence_input import Layout
@@ -190,6 +190,10 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         self.verbose = verbose
 
     # ---- what the regressor brings to fit ------------------------------------------------------------------
+
+    def _check_targets(self, targets: Targets) -> None:
+        if not isinstance(self.unit, str):
+            raise DTypeError(f"unit is {type(self.unit).__name__} but must be text such as 'ppm'.")
 
     def _learn_targets(self, train: Targets) -> None:
         values = _table(train.values)

@@ -28,7 +28,8 @@ from saiki.data.categories import Categories
 from saiki.data.missing import Missing, require_missing_option
 from saiki.data.splits import split_sequences
 from saiki.learning import Observer, RaggedSource, ValidationEvent, newest_verified
-from saiki.models.base import Array, CommonOptions, Estimator, Layer, inside_search
+from saiki.models.base import Estimator, inside_search
+from saiki.models.options import Array, CommonOptions, Layer
 from saiki.models.reporting import ATTENTION_SHOWN
 from saiki.models.sequence_features import Features, FeaturesFile
 from saiki.models.sequence_input import (
@@ -246,6 +247,12 @@ class SequenceEstimator(Estimator):
             raise OptionError(f"scaling is {self.scaling!r} but must be 'standard', 'minmax' or None.")
         if self.per_step is not None and not isinstance(self.per_step, bool):
             raise OptionError(f"per_step is {self.per_step!r} but must be True, False or None.")
+        for name in ("columns", "categories"):
+            if isinstance(getattr(self, name), str):
+                raise DTypeError(
+                    f"{name} is {getattr(self, name)!r} but must be a list of names.",
+                    f"Write {name}=[{getattr(self, name)!r}].",
+                )
         require_missing_option(self.missing)
         choose(self.encoding, {"one_hot": 0, "embed": 1}, "encoding")
         sequences = self._read(X, lengths, y, fitting=True)

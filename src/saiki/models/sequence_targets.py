@@ -248,6 +248,12 @@ def _checked(values: Array, per_step: bool, labels: bool, name: str) -> Targets:
             values = values[:, 0]
         if values.ndim != 1:
             raise LabelError(f"{name} is {values.shape} but must hold one label a sequence or a step.")
+        if values.dtype.kind == "S" or (
+            values.dtype.kind == "O" and any(isinstance(v, bytes) for v in values)
+        ):
+            raise LabelError(
+                f"{name} holds bytes, but a label is text, a number or a boolean.", "Decode them."
+            )
         missing = is_missing(values)
         if missing.any():
             raise LabelError(
