@@ -49,7 +49,7 @@ def test_too_little_data_says_so():
 def test_the_suggestion_is_what_the_network_has(cell):
     import torch
 
-    from saiki.models.base import recurrent_layer
+    from saiki.models.options import recurrent_layer
     from saiki.nn import LastConfig, Stack
 
     found = suggest_size(cell, 20_000, 4, 3, num_layers=2)

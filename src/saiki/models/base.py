@@ -21,34 +21,37 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from saiki.core.custom import Custom, custom_name
 from saiki.core.errors import DTypeError, OptionError
-from saiki.core.names import choose, nearest
+from saiki.core.names import choose
 from saiki.core.random import generator, seed_from
 from saiki.core.record import FitRecord
 from saiki.learning import Observer, ProgressBar, Source, Trainer, Training
-from saiki.losses import LOSSES
+from saiki.models.options import (
+    CELL_LAYERS,
+    DTYPES,
+    Array,
+    CommonOptions,
+    Layer,
+    RandomState,
+    as_layer,
+    did_you_mean,
+    plain_option,
+    recurrent_layer,
+)
 from saiki.models.sizing import parameter_note, suggest_size
 from saiki.nn import (
     DropoutConfig,
-    GRUConfig,
-    JordanConfig,
-    LayerConfig,
-    LSTMConfig,
-    RNNConfig,
     Stack,
-    layer_from_mapping,
 )
 
 if TYPE_CHECKING:
@@ -56,17 +59,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("saiki")
 
-Array: TypeAlias = NDArray[Any]
-Layer: TypeAlias = "LayerConfig | tuple[str, LayerConfig]"
-RandomState: TypeAlias = "int | np.random.RandomState | None"
-
-DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
-CELL_LAYERS: dict[str, type[LayerConfig]] = {
-    "elman": RNNConfig,
-    "jordan": JordanConfig,
-    "lstm": LSTMConfig,
-    "gru": GRUConfig,
-}
 # Arguments that change neither the data nor a single weight; a run may be resumed with others.
 _TALK = ("verbose", "baselines", "unit")
 
@@ -104,30 +96,6 @@ def inside_search() -> bool:
             return True
         frame = frame.f_back  # type: ignore[assignment]
     return False
-
-
-@dataclass(frozen=True, kw_only=True)
-class CommonOptions:
-    """The options every task has, as config.json keeps them; a task's own schema adds its fields."""
-
-    network: list[dict[str, Any]] | None
-    cell: str
-    hidden_size: int | str
-    num_layers: int
-    bidirectional: bool
-    dropout: float
-    loss: str | Custom
-    lr: float
-    max_epochs: int
-    batch_size: int | str
-    patience: int | None
-    training: dict[str, Any] | None
-    baselines: bool
-    random_state: int | None
-    device: str
-    dtype: str
-    engine: str | None
-    verbose: bool | None
 
 
 class Estimator(BaseEstimator):
@@ -217,7 +185,7 @@ class Estimator(BaseEstimator):
             head, _, tail = name.partition("__")
             if head not in known or (tail and head != "training"):
                 raise OptionError(
-                    f"unknown parameter {name!r} of {type(self).__name__}{_did_you_mean(head, known)}. "
+                    f"unknown parameter {name!r} of {type(self).__name__}{did_you_mean(head, known)}. "
                     f"Valid parameters are: {sorted(known)}"
                 )
             (inner if tail else plain)[tail or name] = value
@@ -229,7 +197,7 @@ class Estimator(BaseEstimator):
             for name in inner:
                 if name not in names:
                     raise OptionError(
-                        f"unknown parameter 'training__{name}'{_did_you_mean(name, names)}. "
+                        f"unknown parameter 'training__{name}'{did_you_mean(name, names)}. "
                         f"Training has: {sorted(names)}"
                     )
             self.training = replace(training, **inner)
@@ -522,74 +490,6 @@ class Estimator(BaseEstimator):
         """The table of layers, output shapes and parameters; `print` it."""
         self._require_fitted()
         return self.network_.summary(steps)
-
-
-def own_loss(loss: object) -> Custom | None:
-    """One of Saiki's own losses with its options, such as Huber(0.5), as a name and options."""
-    for name, kind in LOSSES.items():
-        if isinstance(loss, kind):
-            return Custom(custom=name, options={f.name: getattr(loss, f.name) for f in fields(kind)})
-    return None
-
-
-def recurrent_layer(
-    cell: str, hidden_size: int, bidirectional: bool, engine: str | None = None
-) -> LayerConfig:
-    """The config of one recurrent layer by its cell's name."""
-    config = choose(cell, CELL_LAYERS, "cell")
-    options: dict[str, Any] = {"hidden_size": hidden_size, "bidirectional": bidirectional}
-    if engine is not None:
-        options["engine"] = engine
-    return config(**options)
-
-
-def plain_option(name: str, value: Any) -> Any:  # noqa: ANN401  JSON in, JSON out
-    """One constructor argument as JSON: configs become mappings, callables a `Custom` name."""
-    from saiki.core.schema import plain
-
-    if name == "network" and value is not None:
-        return [as_mapping(as_layer(entry, line)) for line, entry in enumerate(value, start=1)]
-    if name == "training" and value is not None:
-        return value.to_mapping()
-    if name == "loss" and not isinstance(value, str):
-        return plain(own_loss(value) or custom_name(value))
-    if name == "random_state":
-        return int(value) if isinstance(value, (int, np.integer)) else None
-    if callable(value) and not isinstance(value, type) and not is_dataclass(value):
-        return plain(custom_name(value))
-    if isinstance(value, np.generic):
-        return value.item()
-    return plain(value)
-
-
-def as_layer(entry: Layer | Mapping[str, Any], line: int) -> Layer:
-    """One entry of `network`: a config, (name, config), or a mapping with a "type".
-
-    Raises:
-        DTypeError, SchemaError: it is none of these; the line is named.
-    """
-    if isinstance(entry, Mapping):
-        return layer_from_mapping(entry, f"network line {line}")
-    if isinstance(entry, LayerConfig):
-        return entry
-    if isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], LayerConfig):
-        return entry
-    raise DTypeError(
-        f"network line {line} is {type(entry).__name__} but must be a layer config, (name, config) "
-        'or a mapping such as {"type": "lstm", "hidden_size": 64}.'
-    )
-
-
-def as_mapping(layer: Layer) -> dict[str, Any]:
-    """A layer config as config.json keeps it."""
-    from saiki.nn import layer_to_mapping
-
-    return layer_to_mapping(layer[1], layer[0]) if isinstance(layer, tuple) else layer_to_mapping(layer)
-
-
-def _did_you_mean(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    near = nearest(name, list(known))
-    return f"; did you mean {near!r}?" if near else ""
 
 
 def _is_int(value: object, low: int) -> bool:

@@ -25,7 +25,7 @@ from saiki.core.names import unknown
 from saiki.data.missing import Missing
 from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
-from saiki.models.base import Array, CommonOptions, Layer, RandomState
+from saiki.models.options import Array, CommonOptions, Layer, RandomState
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_features import FeaturesFile
 from saiki.models.sequence_input import Layout

@@ -51,11 +51,12 @@ from saiki.core.schema import (
 )
 from saiki.learning.checkpoints import Checkpoint, newest_verified
 from saiki.losses import LOSSES
-from saiki.models.base import DTYPES, Array, Estimator, Layer, as_mapping
+from saiki.models.options import DTYPES, Array, Layer, as_mapping
 from saiki.nn import Stack, layer_from_mapping
 
 if TYPE_CHECKING:
     from saiki.learning import Training
+    from saiki.models.base import Estimator
 
 logger = logging.getLogger("saiki")
 
@@ -68,7 +69,7 @@ MAX_LAYERS = 256  # layers of a network read from a file
 MAX_SIZE = 2**31
 
 
-class _Tasks(Mapping[str, type[Estimator]]):
+class _Tasks(Mapping[str, "type[Estimator]"]):
     """Task name -> estimator; each is loaded when it is asked for."""
 
     _home: Mapping[str, tuple[str, str]] = {

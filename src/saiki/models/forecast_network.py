@@ -29,9 +29,9 @@ from torch import Tensor
 
 from saiki.core.errors import OptionError, ShapeError
 from saiki.core.ragged import Ragged
-from saiki.models.base import Layer
 from saiki.models.baselines import MOST_WINDOWS, ridge_map
 from saiki.models.forecast_windows import Array, WindowInputs, WindowSource
+from saiki.models.options import Layer
 from saiki.nn import Dense, Stack, Summary, SummaryRow
 
 Kind: TypeAlias = Literal["point", "quantile", "gaussian"]

@@ -21,7 +21,7 @@ from saiki.core.random import generator
 from saiki.data import Table, WindowScaling, like_form, read_table, split_in_time
 from saiki.learning import Observer, Training
 from saiki.losses import Gaussian, Quantile, get_loss
-from saiki.models.base import Array, CommonOptions, Estimator, Layer, RandomState, inside_search
+from saiki.models.base import Estimator, inside_search
 from saiki.models.forecast_ahead import (
     as_columns,
     beyond,
@@ -59,6 +59,7 @@ from saiki.models.forecast_table import (
     read_raw,
 )
 from saiki.models.forecast_windows import Framing, Panel, WindowSource, spread_of
+from saiki.models.options import Array, CommonOptions, Layer, RandomState
 from saiki.nn import EmbeddingConfig, LastConfig, Stack
 
 ScalingOption: TypeAlias = Literal["standard", "minmax", "series"]

@@ -24,7 +24,7 @@ from saiki.insight import (
 )
 from saiki.insight import report as write_page
 from saiki.learning import Training
-from saiki.models.base import as_layer
+from saiki.models.options import as_layer
 
 if TYPE_CHECKING:
     from saiki.models.base import Estimator
