@@ -327,7 +327,7 @@ def test_a_frame_that_lacks_a_covariate(folder: Path) -> None:
     with pytest.raises(SaikiError, match="'open'"):
         model.forecast(frame.drop(columns="open"))
     with pytest.raises(
-        SaikiError, match=r"needs the covariates open .* to come, but 0 were.*Give future=TABLE"
+        SaikiError, match=r"needs the covariates 'open' .* to come, but 0 were.*Give future=TABLE"
     ):
         model.forecast(frame)  # the covariate is known ahead, so its next five values are needed
     ahead = pd.DataFrame({"day": [f"2020-03-0{k}" for k in range(1, 6)], "opne": 1.0})

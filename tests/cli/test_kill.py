@@ -53,7 +53,7 @@ def opened(folder: Path) -> str:
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.long)])
 def test_a_killed_fit_loads_and_resumes_to_the_same_bits(kills: int, tmp_path: Path) -> None:
     data = tmp_path / "waves.csv"
-    data.write_text("t,y\n" + "".join(f"{t},{(t * t) % 37}\n" for t in range(400)))
+    data.write_text("t,y\n" + "".join(f"{t},{(t * t) % 37}\n" for t in range(300)))
     whole, folder = tmp_path / "whole", tmp_path / "killed"
     begin = time.monotonic()
     subprocess.run(command(data, whole), env=ENVIRONMENT, check=True, capture_output=True)

@@ -104,7 +104,7 @@ def test_a_shared_network_takes_a_series_it_never_saw_and_one_that_knows_its_ser
     both = pd.concat([frame().assign(id="a"), frame().assign(id="b", y=50 * wave(seed=1))])
     new = frame().assign(id="c", y=1000 * wave(seed=2))
     assert small(id="id").fit(both).forecast(new)["y"].min() > 1000
-    for ids in ("one_hot", "embedding"):
+    for ids in ("one_hot", "embed"):
         model = small(id="id", ids=ids).fit(both)
         assert len(model.forecast()) == 8
         with pytest.raises(DataError, match="series 'c' was not among the training series"):
@@ -193,7 +193,9 @@ def test_a_frame_without_a_covariate_is_a_clear_error():
         DataError, match="lacks the past covariate column 'x' that the model was trained with"
     ):
         model.forecast(frame(z=x))
-    with pytest.raises(DataError, match="needs the covariates z for as many steps to come, but 0 were given"):
+    with pytest.raises(
+        DataError, match="needs the covariates 'z' for as many steps to come, but 0 were given"
+    ):
         model.forecast(frame(x=x, z=x))
     with pytest.raises(DataError, match="lacks the future covariate column 'z'"):
         model.forecast(frame(x=x, z=x), future={"time": ["2010-01-01"], "w": [1.0]})
@@ -549,10 +551,10 @@ def test_until_leaves_the_rest_out():
         {"strategy": "recursive", "loss": "gaussian"},
         {"loss": "squared", "missing": "mask", "level": True, "window_scaling": "mean"},
         {"series": "joint", "highway": False, "covariates": {"past": ["x"]}, "targets": ["y", "z"]},
-        {"ids": "embedding", "baselines": True, "network": [GRUConfig(hidden_size=3), LastConfig()]},
+        {"ids": "embed", "baselines": True, "network": [GRUConfig(hidden_size=3), LastConfig()]},
         {"covariates": {"future": ["kind", "x"]}, "targets": "y", "scaling": "minmax"},
     ],
-    ids=["plain", "recursive", "points", "joint", "embedding", "known"],
+    ids=["plain", "recursive", "points", "joint", "embed", "known"],
 )
 def test_forecasts_are_identical_after_reloading(options, tmp_path):
     x = np.random.default_rng(0).normal(size=120)

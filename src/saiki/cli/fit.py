@@ -55,9 +55,7 @@ def forecaster(
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="direct or recursive.")] = None,
     series: Annotated[str | None, typer.Option(help="shared or joint, for several series.")] = None,
-    ids: Annotated[
-        str | None, typer.Option(help="one_hot or embedding: tell the network the series.")
-    ] = None,
+    ids: Annotated[str | None, typer.Option(help="one_hot or embed: tell the network the series.")] = None,
     season: Annotated[int | None, typer.Option(help="Steps in a season. [from the times]", min=1)] = None,
     scaling: Annotated[str | None, typer.Option(help="series, standard, minmax or none.")] = None,
     window_scaling: Annotated[str | None, typer.Option(help="last, mean or none.")] = None,

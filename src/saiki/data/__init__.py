@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saiki.data.builtin import DATASETS, load
-from saiki.data.categories import Categories, fit_categories
+from saiki.data.categories import Categories, embedding_size, fit_categories, require_few_levels
 from saiki.data.datasets import Dataset
 from saiki.data.missing import (
     MISSING_OPTIONS,
@@ -38,6 +38,7 @@ __all__ = [
     "Windows",
     "affected",
     "check_complete",
+    "embedding_size",
     "fit_categories",
     "infer_frequency",
     "interpolate",
@@ -48,6 +49,7 @@ __all__ = [
     "mask",
     "parse_times",
     "read_table",
+    "require_few_levels",
     "require_missing_option",
     "sequences_from_table",
     "show_time",

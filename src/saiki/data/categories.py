@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +15,26 @@ from saiki.data.table import Table
 from saiki.data.times import Array
 
 Encoding = Literal["one_hot", "embed"]
+MOST_LEVELS = 1_000  # of a category; a column with more holds names or texts
 _SHOWN = 12  # levels a message lists
+
+
+def require_few_levels(column: str, levels: Sequence[str]) -> None:
+    """Refuse a column of names that was taken for a category.
+
+    Raises:
+        DataError: it has more than `MOST_LEVELS` levels.
+    """
+    if len(levels) > MOST_LEVELS:
+        raise DataError(
+            f"the column {column!r} has {len(levels):,} levels; at most {MOST_LEVELS:,} make sense.",
+            hint="Leave it out, or put rare levels together.",
+        )
+
+
+def embedding_size(levels: int) -> int:
+    """Numbers in the vector of a category with so many levels: 1 + √levels, at most 16."""
+    return min(16, 1 + math.ceil(math.sqrt(levels)))
 
 
 @dataclass(frozen=True)

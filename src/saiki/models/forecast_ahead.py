@@ -90,8 +90,9 @@ def covariates_ahead(raws: Sequence[Raw], columns: Columns, steps: int, future: 
             rest = _after(given[raw.id], raw, end)
         if len(rest) < steps:
             what = f" of series {raw.id!r}" if columns.id is not None else ""
+            names = ", ".join(repr(name) for name in columns.future)
             raise DataError(
-                f"a forecast of {steps} steps needs the covariates {', '.join(columns.future)}{what} for as "
+                f"a forecast of {steps} steps needs the covariates {names}{what} for as "
                 f"many steps to come, but {len(rest)} were given.",
                 "Give future=TABLE with one row a step, or add such rows at the end of the data.",
             )

@@ -12,7 +12,7 @@ from saiki.models.forecast_ahead import beyond
 from saiki.models.forecast_details import plain_numbers, plain_times
 from saiki.models.forecast_network import ForecastNetwork
 from saiki.models.forecast_windows import Array
-from saiki.models.reporting import attention_pictures, compare, page
+from saiki.models.reporting import attention_pictures, compare, model_name, page
 
 if TYPE_CHECKING:
     from saiki.models.forecaster import Forecaster
@@ -24,8 +24,7 @@ def report_of(model: Forecaster) -> str:
     """The report of a fitted forecaster as one HTML page."""
     details, columns = model.details_, model.columns_
     unit = step_name(model)
-    name = {"lstm": "LSTM", "gru": "GRU"}.get(model.cell, model.cell.capitalize())
-    ours = f"this {name} network" if model.network is None else "this network"
+    ours = model_name(model)
     series = len(model.series_names_)
     what = model.series_names_[0] if series == 1 else f"{series:,} series"
     notes = []

@@ -17,14 +17,22 @@ import numpy as np
 
 from saiki.core.errors import DataError, DTypeError, OptionError
 from saiki.core.names import nearest, unknown
-from saiki.data import Categories, Frequency, InputForm, Scaler, Table, TimeStyle, check_complete, show_time
+from saiki.data import (
+    Categories,
+    Frequency,
+    InputForm,
+    Scaler,
+    Table,
+    TimeStyle,
+    check_complete,
+    require_few_levels,
+    show_time,
+)
 from saiki.models.forecast_windows import Array, Panel
 
 Kind: TypeAlias = Literal["number", "category", "time", "id"]
 SeriesMode: TypeAlias = Literal["shared", "joint"]
-IdMode: TypeAlias = Literal["one_hot", "embedding"]
-
-MOST_LEVELS = 1_000  # levels of a categorical covariate; a column with more holds names, not categories
+IdMode: TypeAlias = Literal["one_hot", "embed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,11 +263,7 @@ def choose_columns(
     for name in covariates.all:
         if table.kinds[name] == "category":
             seen = sorted({str(value) for value in table[name] if value is not None})
-            if len(seen) > MOST_LEVELS:
-                raise DataError(
-                    f"the covariate {name!r} has {len(seen):,} levels; at most {MOST_LEVELS:,} make sense.",
-                    "Leave it out, or put rare levels together.",
-                )
+            require_few_levels(name, seen)
             levels[name] = seen
     return Columns(
         time=table.time,
@@ -471,7 +475,7 @@ def _identity(name: str, columns: Columns) -> Array:
             "Use ids=None for a model that takes new series, or train on data that has this one.",
         )
     place = series.index(name)
-    if columns.id_mode == "embedding":
+    if columns.id_mode == "embed":
         return np.array([float(place)])
     hot = np.zeros(len(series))
     hot[place] = 1.0

@@ -18,7 +18,7 @@ from torch import Tensor
 from saiki.core.checks import require_bool, require_int
 from saiki.core.errors import DataError, DTypeError, OptionError, SchemaError, ValueRangeError
 from saiki.core.random import generator
-from saiki.data import Table, WindowScaling, like_form, read_table, split_in_time
+from saiki.data import Table, WindowScaling, embedding_size, like_form, read_table, split_in_time
 from saiki.learning import Observer, Training
 from saiki.losses import Gaussian, Quantile, get_loss
 from saiki.models.base import Estimator, inside_search
@@ -116,7 +116,7 @@ class Forecaster(Estimator):
         strategy: "direct" answers all H steps at once; "recursive" feeds the median of one step back, H
             times, and takes intervals from sampled paths.
         series: "shared" or "joint".
-        ids: tell a shared network which series it sees, "one_hot" or "embedding"; None does not, and the
+        ids: tell a shared network which series it sees, "one_hot" or "embed"; None does not, and the
             model then takes series it never saw.
         season: m, steps in a season, for the seasonal-naive forecast and MASE; None asks the time column.
         scaling: "series" (standard, each id by itself), "standard", "minmax" or None.
@@ -403,7 +403,7 @@ class Forecaster(Estimator):
         for name, known in (
             ("strategy", ("direct", "recursive")),
             ("series", ("shared", "joint")),
-            ("ids", (None, "one_hot", "embedding")),
+            ("ids", (None, "one_hot", "embed")),
             ("scaling", (None, "series", "standard", "minmax")),
             ("window_scaling", (None, "last", "mean")),
             ("missing", ("error", "interpolate", "mask")),
@@ -581,9 +581,9 @@ class Forecaster(Estimator):
         )
         if not any((layer[1] if isinstance(layer, tuple) else layer).pools for layer in layers):
             layers.append(LastConfig(both_ends=self.bidirectional))
-        if self.ids == "embedding":
+        if self.ids == "embed":
             place = features - (panel.targets if self.level else 0) - 1
-            size = min(16, 1 + int(np.ceil(np.sqrt(panel.series))))
+            size = embedding_size(panel.series)
             layers.insert(0, EmbeddingConfig(num_embeddings=panel.series, size=size, column=place))
         self.layers_ = layers
         source, device = generator(self.seed_, "weights"), self._device()

@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from saiki.core.errors import DataError, SchemaError
-from saiki.data.categories import Categories, as_labels
+from saiki.data.categories import Categories, as_labels, embedding_size, require_few_levels
 from saiki.data.missing import Missing, affected, interpolate, mask, require_missing_option
 from saiki.data.scaling import Scaler
 from saiki.data.times import Array
 from saiki.nn import EmbeddingConfig
 
-MOST_LEVELS = 1_000  # of a category; a column with more holds names or texts
 _TO_COMPLETE = "Fill them in, or use missing='interpolate', or missing='mask' to tell the network where."
 
 
@@ -104,13 +103,11 @@ class Features:
     def embeddings(self) -> list[EmbeddingConfig]:
         """The layers that turn the codes into vectors, for the front of the network.
 
-        A category of V levels gets a vector of 1 + √V numbers, at most 16.
+        A category's vector has `saiki.data.embedding_size` numbers.
         """
         place = self.size - sum(c.encoding == "embed" for c in self.categories)
         return [
-            EmbeddingConfig(
-                num_embeddings=c.size, size=min(16, 1 + math.ceil(math.sqrt(c.size))), column=place
-            )
+            EmbeddingConfig(num_embeddings=c.size, size=embedding_size(c.size), column=place)
             for c in self.categories
             if c.encoding == "embed"
         ]
@@ -245,11 +242,7 @@ def read_category(values: Array, column: str, encoding: str, missing: str) -> Ca
     """
     how = require_missing_option(missing)
     found = Categories.fit(column, as_labels(values), encoding, missing=how)
-    if len(found.levels) > MOST_LEVELS:
-        raise DataError(
-            f"the column {column!r} has {len(found.levels):,} levels; at most {MOST_LEVELS:,} make sense.",
-            "Leave it out with columns=[...], or put rare levels together.",
-        )
+    require_few_levels(column, found.levels)
     return found
 
 
