@@ -33,7 +33,7 @@ def say(text: str) -> None:
 def silence_warnings() -> None:
     """Other libraries' warnings are for programmers; ours arrive through the logger."""
     warnings.filterwarnings("ignore", module=r"(torch|sklearn|narwhals)(\.|$)")
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("saiki").setLevel(logging.INFO)
 
 
