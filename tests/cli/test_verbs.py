@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import inspect
 import io
 import json
 import math
@@ -275,3 +277,24 @@ def test_help_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "forecast" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind"),
+    [
+        ("forecaster", library.Forecaster),
+        ("classifier", library.SequenceClassifier),
+        ("regressor", library.SequenceRegressor),
+    ],
+)
+def test_every_option_of_an_estimator_has_its_flag(verb: str, kind: type) -> None:
+    """Except those a line cannot hold (files hold them) and the progress bar, which is --quiet."""
+    from saiki.cli import fit
+
+    flags = set(inspect.signature(getattr(fit, verb)).parameters)
+    options = set(inspect.signature(kind.__init__).parameters) - {"self", "network", "training", "verbose"}
+    options |= {field.name for field in dataclasses.fields(library.learning.Training)}
+    options -= {"rule", "groups", "shuffle", "bucket"}
+    if verb == "forecaster":
+        options = options - {"covariates"} | {"past", "future", "static"}
+    assert options <= flags

@@ -59,6 +59,9 @@ def forecaster(
     season: Annotated[int | None, typer.Option(help="Steps in a season. [from the times]", min=1)] = None,
     scaling: Annotated[str | None, typer.Option(help="series, standard, minmax or none.")] = None,
     window_scaling: Annotated[str | None, typer.Option(help="last, mean or none.")] = None,
+    level: Annotated[
+        bool | None, typer.Option("--level/--no-level", help="Show the network each window's level.")
+    ] = None,
     highway: Annotated[
         bool | None, typer.Option("--highway/--no-highway", help="Add a linear map of the lags.")
     ] = None,
@@ -71,6 +74,7 @@ def forecaster(
     validation: o.Part = None,
     test: o.Part = None,
     until: o.Part = None,
+    unit: Annotated[str | None, typer.Option(help="Unit of the targets, for the report.")] = None,
     cell: o.Cell = None,
     hidden_size: o.HiddenSize = None,
     num_layers: o.NumLayers = None,
@@ -116,6 +120,8 @@ def classifier(
     columns: o.Columns = None,
     categories: o.Categories = None,
     encoding: o.Encoding = None,
+    layout: o.Layout = None,
+    per_step: o.PerStep = None,
     missing: o.Missing = None,
     scaling: Annotated[str | None, typer.Option(help="standard, minmax or none.")] = None,
     validation: o.Part = None,
@@ -165,6 +171,8 @@ def regressor(
     columns: o.Columns = None,
     categories: o.Categories = None,
     encoding: o.Encoding = None,
+    layout: o.Layout = None,
+    per_step: o.PerStep = None,
     missing: o.Missing = None,
     unit: Annotated[str | None, typer.Option(help="Unit of the label, for the report.")] = None,
     scaling: Annotated[str | None, typer.Option(help="standard, minmax or none.")] = None,

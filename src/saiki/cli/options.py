@@ -52,6 +52,12 @@ Label = Annotated[
     list[str] | None, typer.Option("--label", help="The column to predict; repeat for several.")
 ]
 ArchivePart = Annotated[str | None, typer.Option("--part", help="Part of an .npz archive. [train]")]
+Layout = Annotated[
+    str | None, typer.Option(help="Axes of a 3-d archive: auto, steps_first or channels_first.")
+]
+PerStep = Annotated[
+    bool | None, typer.Option("--per-step/--per-sequence", help="One answer a step, or one a sequence.")
+]
 Part = Annotated[
     float | None,  # the parser may also give a whole number or a word
     typer.Option(parser=word_or_number, metavar="SHARE|ROWS|TIME|none"),
