@@ -142,7 +142,7 @@ void* Scratch::take_bytes(std::size_t count, std::size_t size) {
     return block->buffer();
 }
 
-void Scratch::give_back() noexcept {
+Scratch::~Scratch() {
 #if defined(SAIKI_ADDRESS_SANITIZER)
     while (blocks_) {
         Block* block = blocks_;
@@ -152,7 +152,6 @@ void Scratch::give_back() noexcept {
 #else
     if (blocks_) store().give_back(blocks_);
 #endif
-    blocks_ = nullptr;
 }
 
 }  // namespace saiki

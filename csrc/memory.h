@@ -1,4 +1,4 @@
-// Scratch memory for one call of a kernel.
+// Scratch memory for one call of a kernel. What is here is always inlined, for the reason that team.h gives.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@ namespace saiki {
 /// any time; one Scratch is for one thread at a time.
 class Scratch {
 public:
-    Scratch() = default;
-    ~Scratch() { give_back(); }
+    [[gnu::always_inline]] Scratch() {}
+    ~Scratch();
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
 
@@ -25,7 +25,6 @@ public:
 private:
     struct Block;
     void* take_bytes(std::size_t count, std::size_t size);
-    void give_back() noexcept;
 
     Block* blocks_ = nullptr;
     friend class Store;
