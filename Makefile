@@ -8,7 +8,16 @@ JOBS ?= 2
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_FLAGS) -c constraints.txt
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: help setup demo test test-long check format docs clean
+# The sanitized build. Preloaded, because Python itself is not built with the sanitizers; libstdc++ too, because the
+# address sanitizer looks for what throws exceptions when the process starts. Leaks are not looked for: Python's own are
+# many, and the search traces the process, which sandboxes forbid. Python starts with -S, for the site module would put
+# the editable install before PYTHONPATH.
+CXX ?= c++
+SANITIZED := build/sanitize
+SANITIZER := ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+PRELOAD = LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)"
+
+.PHONY: help setup demo test test-long sanitize check format docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +46,17 @@ test: $(VENV)/.everything  ## the test suite, under 10 minutes on 2 cores
 
 test-long: $(VENV)/.everything  ## the same with full option grids, 20 kills, 10,000 malformed calls
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=10 $(PYTEST_FLAGS)
+
+sanitize: $(VENV)/.everything  ## the kernels' own tests, and malformed calls, under the sanitizers
+	rm -rf $(SANITIZED)/site $(SANITIZED)/cmake/programs
+	PIP_CONSTRAINT=constraints.txt $(INSTALL) --no-deps --target $(SANITIZED)/site -C build-dir=$(SANITIZED)/cmake \
+		-C cmake.build-type=None -C install.strip=false -C cmake.define.SAIKI_SANITIZE=ON .
+	@ls $(SANITIZED)/site/saiki/_native.* || (echo "The sanitized build failed; pip -v tells why: make sanitize PIP_FLAGS=-v"; false)
+	@set -e; cd $(SANITIZED)/cmake/programs; export $(SANITIZER); \
+		for program in $$(ls | grep -v '\.') $$(for set in $$(./targets); do ls *.$$set; done); do \
+			echo "== $$program"; ./$$program; done
+	$(SANITIZER) $(PRELOAD) OMP_NUM_THREADS=1 PYTHONPATH=$(SANITIZED)/site:$$($(BIN)/python -c 'import site; print(*site.getsitepackages())') \
+		$(BIN)/python -S -m pytest tests/engine/test_malformed.py $(PYTEST_FLAGS)
 
 check: $(VENV)/.everything  ## formatter, linter, type checker, import contracts
 	$(BIN)/ruff format --check .
