@@ -433,8 +433,9 @@ void backward(const Spec& spec, const Batch<T>& batch, const Backward<T>* runs, 
     std::size_t contraction_count = 0;
     constexpr std::size_t chunk = 512;  // rows: a panel of deltas and one of the operand stay in a core's cache
     for (std::size_t r = 0; r < run_count; ++r) {
-        const auto add = [&](Parameter which, Kind kind, std::size_t columns, std::size_t row, std::initializer_list<std::size_t> gates,
-                             std::size_t units, std::size_t blocks, std::size_t base) {
+        const auto add = [&]<std::size_t count>(Parameter which, Kind kind, std::size_t columns, std::size_t row,
+                                                const std::size_t (&gates)[count], std::size_t units,
+                                                std::size_t blocks, std::size_t base) {
             if (!runs[r].d_parameters[which]) return;
             Contraction<T>& c = contractions[contraction_count];
             c = {runs + r, shared[r].time, shared[r].deltas, {kind, columns}, 0, {}, units, blocks, runs[r].d_parameters[which] + row * columns};

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 X86_64 = platform.machine().lower() in ("x86_64", "amd64")
-TARGETS = ("baseline", "avx2", "avx512") if X86_64 else ("generic",)
+TARGETS = ("avx512", "avx2", "baseline") if X86_64 else ("generic",)
 
 
 def compiler() -> str:
@@ -42,7 +42,9 @@ def run(*command: object, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target", [TARGETS[0], *(pytest.param(t, marks=pytest.mark.long) for t in TARGETS[1:])]
+)
 def test_nothing_of_one_instruction_set_can_stand_in_for_anothers(target, tmp_path):
     """Outside its own namespace an object file offers no function, and nothing in it runs at load time.
 
