@@ -54,21 +54,21 @@ inline double seconds_now() {
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-/// Sixteen chains of multiply-adds that wait for nothing but themselves: more than latency × units of any machine.
+/// Chains of multiply-adds that wait for nothing but themselves, enough to cover latency × units of any machine and no
+/// more than there are registers for.
 template <class T>
 double multiply_add_rate(double seconds) {
+    constexpr std::size_t chains = registers == 32 ? 16 : 12;
     constexpr long rounds = 20000;
-    Vec<T> sums[16];
+    Vec<T> sums[chains];
     for (auto& sum : sums) sum = broadcast<T>(T(0.5));
     const Vec<T> x = broadcast<T>(T(0.999)), y = broadcast<T>(T(0.001));
     double elapsed = 0, done = 0;
     const double start = seconds_now();
     do {
-        for (long r = 0; r < rounds; ++r) {
+        for (long r = 0; r < rounds; ++r)
             for (auto& sum : sums) sum = fma(sum, x, y);
-            __asm__ volatile("" ::: "memory");
-        }
-        done += 2.0 * 16 * width<T> * rounds;
+        done += 2.0 * chains * width<T> * rounds;
         elapsed = seconds_now() - start;
     } while (elapsed < seconds);
     volatile T sink = 0;
