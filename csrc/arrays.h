@@ -296,9 +296,11 @@ private:
                        : one && *format == 'd' ? Element::float64
                        : one && (*format == 'q' || *format == 'l') && buffer.itemsize == 8 ? Element::int64
                                                                                           : Element::other;
-        for (int axis = 0; axis < seen.rank; ++axis) {
+        std::int64_t dense = buffer.itemsize;
+        for (int axis = seen.rank; axis-- > 0;) {
             seen.shape[axis] = buffer.shape[axis];
-            const std::int64_t bytes = buffer.strides[axis];
+            const std::int64_t bytes = buffer.strides ? buffer.strides[axis] : dense;  // ctypes tells none
+            dense *= buffer.shape[axis];
             if (buffer.shape[axis] > 1 && (buffer.itemsize < 1 || bytes % buffer.itemsize))
                 value_error(name.str() + " must be aligned to the size of its elements");
             seen.stride[axis] = buffer.itemsize ? bytes / buffer.itemsize : 0;
