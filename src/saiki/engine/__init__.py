@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saiki.engine.base import Direction, Run
-from saiki.engine.dispatch import Info, available, info, run, use
+from saiki.engine.base import Direction, LayerRun, Run
+from saiki.engine.dispatch import Info, available, info, run, run_layer, use
 
-__all__ = ["Direction", "Info", "Run", "available", "info", "run", "use"]
+__all__ = ["Direction", "Info", "LayerRun", "Run", "available", "info", "run", "run_layer", "use"]

@@ -23,6 +23,20 @@ class Run(NamedTuple):
     trace: dict[str, Tensor]  # every state and gate at every step, (N, size) each; {} unless asked for
 
 
+class LayerRun(NamedTuple):
+    """All directions' results, their outputs side by side."""
+
+    output: Tensor  # (N, D·output_size)
+    states: tuple[Any, ...]  # a direction each, as in Run
+    traces: tuple[dict[str, Tensor], ...]
+
+    def runs(self) -> list[Run]:
+        """The result of each direction by itself; the outputs are views."""
+        D = len(self.states)
+        outputs = (self.output,) if D == 1 else self.output.chunk(D, dim=1)
+        return [Run(*one) for one in zip(outputs, self.states, self.traces)]
+
+
 @dataclass(frozen=True)
 class Job:
     """A layer, its input and its initial states; `dispatch.run` has checked that they fit."""
@@ -52,6 +66,7 @@ class Engine(ABC):
     """A way to run cells over ragged time."""
 
     name: ClassVar[str]
+    needs_steps: ClassVar[bool] = True  # whether a batch without any is beyond it
 
     @abstractmethod
     def obstacle(
@@ -62,3 +77,9 @@ class Engine(ABC):
     @abstractmethod
     def run(self, job: Job) -> list[Run]:
         """Run a job that meets no obstacle."""
+
+    def run_layer(self, job: Job) -> LayerRun:
+        """The same, with the outputs side by side."""
+        runs = self.run(job)
+        output = runs[0].output if len(runs) == 1 else torch.cat([one.output for one in runs], dim=-1)
+        return LayerRun(output, tuple(one.state for one in runs), tuple(one.trace for one in runs))

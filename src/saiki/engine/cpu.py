@@ -1,77 +1,69 @@
 """The native engine: C++ kernels of `csrc/` that run a whole layer over the whole ragged batch in one call.
 
-So far: Elman with any named activation, inference only, float32 and float64, one thread.
+Every built-in cell with named activations, forward and backward, float32 and float64, as many threads as
+`torch.get_num_threads()`. The call is an operator of torch, see `operators.py`.
 """
 
 from __future__ import annotations
 
-import importlib
-from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch.autograd import forward_ad
 
-from saiki.cells import Cell, Elman
-from saiki.engine.base import Engine, Job, Run
+from saiki.cells import Cell
+from saiki.engine.base import Engine, Job, LayerRun, Run
+from saiki.engine.native import native
+from saiki.engine.operators import FAMILIES, layer, plan_of, target, text_of
 
 _DTYPES = (torch.float32, torch.float64)
-
-
-def native() -> ModuleType | str:
-    """The extension, or why it is not here."""
-    try:
-        return importlib.import_module("saiki._native")
-    except ImportError as error:
-        return f"the native extension was not built ({error}); reinstall with a C++20 compiler to have it"
+_ACTIVATIONS = ("gate_activation", "activation", "output_activation")
 
 
 class NativeCPU(Engine):
     """Calls `saiki._native`."""
 
     name: ClassVar[str] = "cpu"
+    needs_steps: ClassVar[bool] = False
 
     def obstacle(
         self, cell: Cell[Any, Any], device: torch.device, dtype: torch.dtype, *, trace: bool, grad: bool
     ) -> str | None:
-        """No extension, or a job beyond what it can do so far."""
+        """No extension, a cell or activation of one's own, a wish for gates, another device or type.
+
+        Raises:
+            OptionError: SAIKI_ISA names no instruction set that can run here.
+        """
         module = native()
         if isinstance(module, str):
             return module
-        if type(cell) is not Elman:  # a subclass may step otherwise
-            return f"it has no {type(cell).__name__.lower()} kernel yet, only elman"
-        if not isinstance(cell.activation, str):
+        if type(cell) is not FAMILIES.get(cell.name):  # a subclass may step otherwise
+            return f"it has no {type(cell).__name__.lower()} kernel, only {', '.join(FAMILIES)}"
+        if any(not isinstance(getattr(cell, name, ""), str) for name in _ACTIVATIONS):
             return "it cannot call a Python activation; give one by name"
         if trace:
-            return "it does not keep gates yet"
-        if grad:
-            return "it has no backward pass yet; run it under torch.no_grad()"
+            return "it does not tell its gates"
         if device.type != "cpu":
             return f"it runs on cpu, not on {device.type}"
         if dtype not in _DTYPES:
             return f"it takes {', '.join(map(str, _DTYPES))}, not {dtype}"
+        if forward_ad._current_level >= 0:
+            return "it has no forward-mode derivative"
+        target()
         return None
 
     def run(self, job: Job) -> list[Run]:
-        """Run each direction by itself; arrays are shared with torch, not copied, unless they are strided."""
-        module = native()
-        assert not isinstance(module, str)  # obstacle() has said so
-        runs = []
-        for direction, tensors, state in zip(job.directions, job.tensors, job.states):
-            bias = tensors.get("bias")
-            output, last = module.elman_forward(
-                _array(job.data),
-                job.batch_sizes.contiguous().numpy(),
-                _array(tensors["weight_ih"]),
-                _array(tensors["weight_hh"]),
-                None if bias is None else _array(bias),
-                _array(state.h),
-                job.cell.activation,  # type: ignore[attr-defined]
-                direction == "reverse",
-            )
-            runs.append(Run(torch.from_numpy(output), job.cell.state_type(torch.from_numpy(last)), {}))
-        return runs
+        """Run the layer, and cut the output in two where there are two directions."""
+        return self.run_layer(job).runs()
 
-
-def _array(tensor: Tensor) -> Any:  # noqa: ANN401 - a numpy array
-    return tensor.detach().contiguous().numpy()
+    def run_layer(self, job: Job) -> LayerRun:
+        """One call for both directions, which write side by side."""
+        text = text_of(job.cell)
+        plan = plan_of(text)
+        parameters = [tensors[name] for tensors in job.tensors for name in plan.names]
+        states = [s for state in job.states for s in state]
+        reverse = [direction == "reverse" for direction in job.directions]
+        output, last, _ = layer(job.data, job.batch_sizes, parameters, states, text, reverse)
+        make, S = job.cell.state_type, plan.S
+        ends = tuple(make(*last[k : k + S]) for k in range(0, len(last), S))
+        return LayerRun(output, ends, ({},) * len(reverse))

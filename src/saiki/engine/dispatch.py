@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, get_args
+from functools import lru_cache
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -20,14 +21,20 @@ from saiki.core.checks import require_shape, require_tensor
 from saiki.core.errors import DTypeError, EngineError, LengthError, OptionError, ShapeError
 from saiki.core.log import say_once
 from saiki.core.names import choose
-from saiki.engine.base import Direction, Engine, Job, Run
-from saiki.engine.cpu import NativeCPU, native
+from saiki.engine.base import Direction, Engine, Job, LayerRun, Run
+from saiki.engine.cpu import NativeCPU
+from saiki.engine.native import native
+from saiki.engine.operators import FAMILIES
 from saiki.engine.reference import Reference
 from saiki.engine.torch_fused import TorchFused
 
 ENGINES: dict[str, Engine] = {engine.name: engine for engine in (TorchFused(), NativeCPU(), Reference())}
 _AUTO = ("torch_fused", "reference")  # in order of preference
 _CPU = torch.device("cpu")
+_BUILT_IN = frozenset(FAMILIES.values())
+_LISTS = (list, tuple)
+_TENSORS = (Tensor, torch.nn.Parameter)
+_DIRECTIONS = get_args(Direction)
 _NAMES = {"auto": "auto", **{name: name for name in ENGINES}}
 
 _selected: ContextVar[str] = ContextVar("saiki_engine", default="auto")
@@ -142,21 +149,38 @@ def run(
     return _pick(wanted, job).run(job)
 
 
+def run_layer(
+    cell: Cell[Any, Any],
+    params: Sequence[Mapping[str, Tensor]],
+    data: Tensor,
+    batch_sizes: Tensor,
+    states: Sequence[Sequence[Tensor]],
+    directions: Sequence[Direction] = ("forward",),
+    *,
+    engine: str | None = None,
+    trace: bool = False,
+) -> LayerRun:
+    """`run`, with the outputs of the directions side by side, (N, D·K): what the next layer reads."""
+    wanted = _selected.get() if engine is None else choose(engine, _NAMES, "engine")
+    job = _checked(cell, params, data, batch_sizes, states, directions, trace)
+    return _pick(wanted, job).run_layer(job)
+
+
 def _pick(wanted: str, job: Job) -> Engine:
     device, dtype = job.data.device, job.data.dtype
+    steps = len(job.batch_sizes) > 0
     if wanted == "auto":
         for name in _AUTO:
-            obstacle = ENGINES[name].obstacle(job.cell, device, dtype, trace=job.trace, grad=job.needs_grad)
-            if obstacle is None and (
-                len(job.batch_sizes) or name == "reference"
-            ):  # fused operators want a step
-                if name == "reference" and not job.trace and len(job.batch_sizes):
+            one = ENGINES[name]
+            obstacle = one.obstacle(job.cell, device, dtype, trace=job.trace, grad=job.needs_grad)
+            if obstacle is None and (steps or not one.needs_steps):
+                if name == "reference" and not job.trace and steps:
                     say_once(
                         f"engine:{device.type}:{dtype}:{job.cell.label}",
                         f"{job.cell.label} runs on the reference engine on {device.type} ({dtype}): "
                         f"right, but slow; there is no kernel for it yet",
                     )
-                return ENGINES[name]
+                return one
     chosen = ENGINES[wanted]
     obstacle = chosen.obstacle(job.cell, device, dtype, trace=job.trace, grad=job.needs_grad)
     if obstacle is not None:
@@ -165,7 +189,7 @@ def _pick(wanted: str, job: Job) -> Engine:
             f"engine {wanted!r} cannot run {job.cell.label!r} here: {obstacle}. "
             f"Available: {', '.join(there)}; or engine='auto' to let the library choose"
         )
-    return chosen if len(job.batch_sizes) else ENGINES["reference"]
+    return chosen if steps or not chosen.needs_steps else ENGINES["reference"]
 
 
 def _checked(
@@ -177,6 +201,87 @@ def _checked(
     directions: Sequence[Direction],
     trace: bool,
 ) -> Job:
+    if not _plainly_fit(cell, params, data, batch_sizes, states, directions):
+        _check(cell, params, data, batch_sizes, states, directions)
+    tupled = tuple([cell.state_type(*state) for state in states])
+    return Job(cell, tuple(params), data, batch_sizes, tupled, tuple(directions), trace)
+
+
+class _Layout(NamedTuple):
+    """What a cell's tensors must be."""
+
+    parameters: dict[str, tuple[int, ...]]
+    names: frozenset[str]
+    states: int
+    sizes: tuple[int, ...]
+
+
+@lru_cache(maxsize=1024)
+def _layout_of(cell: Cell[Any, Any]) -> _Layout:
+    shapes = cell.parameter_shapes()
+    return _Layout(shapes, frozenset(shapes), len(cell.states), cell.state_sizes)
+
+
+def _plainly_fit(
+    cell: Cell[Any, Any],
+    params: Sequence[Mapping[str, Tensor]],
+    data: Tensor,
+    batch_sizes: Tensor,
+    states: Sequence[Sequence[Tensor]],
+    directions: Sequence[Direction],
+) -> bool:
+    """Whether all is right and nothing unusual; `_check` looks at the rest, and says what is wrong.
+
+    This runs at every call, and is most of what a call on a few numbers costs: hence the plain words.
+    """
+    if type(cell) not in _BUILT_IN or type(params) not in _LISTS or type(states) not in _LISTS:
+        return False
+    if type(directions) not in _LISTS or not len(params) == len(states) == len(directions) > 0:
+        return False
+    if type(data) is not Tensor or data.is_nested or not data.is_cpu or data.ndim != 2:
+        return False
+    layout, dtype, live = _layout_of(cell), data.dtype, _live(batch_sizes, data.shape[0])
+    if not dtype.is_floating_point or live is None:
+        return False
+    tensors: list[tuple[Any, tuple[int, ...]]] = [(data, (data.shape[0], cell.input_size))]
+    for given, state, direction in zip(params, states, directions):
+        if type(direction) is not str or direction not in _DIRECTIONS:
+            return False
+        if type(given) is not dict or given.keys() != layout.names:
+            return False
+        tensors += [(given[name], shape) for name, shape in layout.parameters.items()]
+        if not isinstance(state, tuple) or len(state) != layout.states:
+            return False
+        tensors += [(value, (live, size)) for value, size in zip(state, layout.sizes)]
+    for value, shape in tensors:
+        if type(value) not in _TENSORS or value.is_nested or value.layout is not torch.strided:
+            return False
+        if value.shape != shape or value.dtype is not dtype or not value.is_cpu:
+            return False
+    return True
+
+
+def _live(batch_sizes: Tensor, rows: int) -> int | None:
+    """How many sequences run at the first step; None where this cannot be told or the sizes are wrong."""
+    module = native()
+    plain = type(batch_sizes) is Tensor and batch_sizes.dtype is torch.int64 and batch_sizes.is_contiguous()
+    if isinstance(module, str) or not plain or batch_sizes.ndim != 1 or torch.compiler.is_compiling():
+        return None
+    try:
+        live: int = module.running(batch_sizes, rows)
+    except TypeError:  # on another device, or without numbers: under a transform or a tracer
+        return None
+    return None if live < 0 else live
+
+
+def _check(
+    cell: Cell[Any, Any],
+    params: Sequence[Mapping[str, Tensor]],
+    data: Tensor,
+    batch_sizes: Tensor,
+    states: Sequence[Sequence[Tensor]],
+    directions: Sequence[Direction],
+) -> None:
     if not isinstance(cell, Cell):
         raise OptionError(f"cell must be a saiki.cells.Cell but is {type(cell).__name__}")
     for name, value in (("params", params), ("states", states), ("directions", directions)):
@@ -191,9 +296,12 @@ def _checked(
         )
     require_tensor(data, "data", ndim=2)
     require_shape(data, "data", (None, cell.input_size), "(N, I)")
-    live = _check_batch_sizes(batch_sizes, len(data))
+    live: int | None = None
+    if (
+        not torch.compiler.is_compiling()
+    ):  # a traced batch has no sizes yet; the native kernels look themselves
+        live = _check_batch_sizes(batch_sizes, len(data))
 
-    tupled = []
     for tensors, state in zip(params, states):
         cell.params(tensors)
         one = next(iter(tensors.values()))  # the parameters say which type and device the rest must have
@@ -202,7 +310,10 @@ def _checked(
             came = f"{len(state)} tensors" if isinstance(state, tuple | list) else type(state).__name__
             raise ShapeError(f"a state of {cell.name} is ({', '.join(cell.states)}) but {came} came.")
         for name, value, size in zip(cell.states, state, cell.state_sizes):
-            if require_tensor(value, f"state.{name}").shape != (live, size):
+            require_tensor(value, f"state.{name}")
+            if live is None:
+                live = value.shape[0]
+            if value.shape != (live, size):
                 raise ShapeError(
                     f"state.{name} is {tuple(value.shape)} but must be (B, size) = ({live}, {size}): "
                     f"{live} sequences run at the first step.",
@@ -210,8 +321,6 @@ def _checked(
                 )
         for name, value in (*tensors.items(), *zip(cell.states, state)):
             require_tensor(value, name, dtype=data.dtype, device=data.device)
-        tupled.append(cell.state_type(*state))
-    return Job(cell, tuple(params), data, batch_sizes, tuple(tupled), tuple(directions), trace)
 
 
 def _check_batch_sizes(batch_sizes: Tensor, rows: int) -> int:

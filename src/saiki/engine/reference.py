@@ -22,6 +22,7 @@ class Reference(Engine):
     """Loops `cell.step`; slow, right, and never unavailable."""
 
     name: ClassVar[str] = "reference"
+    needs_steps: ClassVar[bool] = False
 
     def obstacle(
         self, cell: Cell[Any, Any], device: torch.device, dtype: torch.dtype, *, trace: bool, grad: bool

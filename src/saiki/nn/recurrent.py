@@ -37,7 +37,7 @@ from saiki.core.errors import DTypeError, OptionError, SaikiError, SaikiWarning,
 from saiki.core.names import choose
 from saiki.core.ragged import Ragged
 from saiki.core.random import generator as make_generator
-from saiki.engine import Direction, run
+from saiki.engine import Direction, run_layer
 from saiki.engine.dispatch import ENGINES
 from saiki.nn.flow import dropout_mask, kind, require_dtype, require_like
 
@@ -239,7 +239,7 @@ class RecurrentLayer(torch.nn.Module, abc.ABC):
             starts = [tuple(value[layer * D + d] for value in initial) for d in range(D)]  # (B, size) each
             order = batch.order
             packed = [s if order is None else tuple(v.index_select(0, order) for v in s) for s in starts]
-            runs = run(
+            ran = run_layer(
                 cell,
                 [self._parameters_of(layer, suffix) for suffix in self._suffixes],
                 data,
@@ -249,11 +249,11 @@ class RecurrentLayer(torch.nn.Module, abc.ABC):
                 engine=self.engine,
                 trace=trace,
             )
-            data = runs[0].output if D == 1 else torch.cat([one.output for one in runs], dim=-1)
-            for start, one, suffix in zip(starts, runs, self._suffixes):
-                for kept, value, last in zip(final, start, one.state):
+            data = ran.output
+            for start, state, told, suffix in zip(starts, ran.states, ran.traces, self._suffixes):
+                for kept, value, last in zip(final, start, state):
                     kept.append(last if order is None else value.index_copy(0, order, last))
-                traced |= {f"{name}_l{layer}{suffix}": value for name, value in one.trace.items()}
+                traced |= {f"{name}_l{layer}{suffix}": value for name, value in told.items()}
         return data, tuple(torch.stack(values) for values in final), traced
 
     def _parameters_of(self, layer: int, suffix: str) -> dict[str, Tensor]:
