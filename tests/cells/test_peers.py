@@ -1,6 +1,7 @@
 """Other projects' own expectations, read from their golden vectors.
 
-The adapters here reorder gates and speak each project's dialect; the cells run on the reference engine.
+The adapters here reorder gates and speak each project's dialect; the cells run on the reference engine and
+the native one.
 A mask may have holes: a masked step carries state and output over, which is what leaving that step out does.
 Projection and layer norm are not built; `LEFT_OUT` names the cases that need them.
 """
@@ -8,6 +9,7 @@ Projection and layer norm are not built; `LEFT_OUT` names the cases that need th
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from saiki.cells import GRU, LSTM, Cell, Elman, State
 from saiki.core.ragged import Ragged
 
 pytestmark = pytest.mark.peer
+every_engine = pytest.mark.usefixtures("on_each_engine")
 
 LEFT_OUT = [
     "tflite: lstm_test.NoCifg_Peephole_Projection_NoLayerNorm",
@@ -31,6 +34,14 @@ LEFT_OUT = [
     "tf_cells: tf.contrib.LayerNormBasicLSTMCell.norm",
     "tf_cells: tfa.LayerNormLSTMCell",
 ]
+
+
+@pytest.fixture(params=["reference", "cpu"])
+def on_each_engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.param not in engine.info().engines:
+        pytest.skip(engine.info().native_note)
+    with engine.use(request.param):
+        yield
 
 
 def read(golden: Path, name: str) -> list[dict[str, Any]]:
@@ -76,7 +87,6 @@ def sequence(
         batch.batch_sizes,
         [cell.state_type(*(s[live] for s in state))],
         ["reverse" if reverse else "forward"],
-        engine="reference",
     )
     last = cell.state_type(*(s.index_copy(0, live, after) for s, after in zip(state, run.state)))
     rows = []
@@ -87,6 +97,12 @@ def sequence(
             row.append(carried)
         rows.append(torch.stack(row[::-1] if reverse else row))
     return torch.stack(rows), last
+
+
+def step(cell: Cell[Any, Any], params: dict[str, Tensor], state: Any, x: Tensor) -> Any:
+    """The state of every row (B, ·) one step later."""
+    (run,) = engine.run(cell, [params], x, torch.tensor([len(x)]), [state])
+    return run.state
 
 
 # Keras: kernel (n, G·u), recurrent (u, G·u); LSTM i f c o, GRU z r h
@@ -173,6 +189,7 @@ def bidirectional(
     return output, [*last, *other_last]
 
 
+@every_engine
 def test_keras_js_recurrent_layers(golden):
     """35 layers with random weights, so these pin gate orders."""
     cases = read(golden, "keras_js/recurrent.json")
@@ -269,6 +286,7 @@ def keras3_run(case: dict[str, Any]) -> Any:
     raise AssertionError("the case asks about a call that it does not make")
 
 
+@every_engine
 def test_keras3_recurrent_layers(golden):
     """61 expectations: masks with holes, statefulness, go_backwards, initial states, merge modes."""
     cases = read(golden, "keras3/rnn_layers.json")
@@ -303,6 +321,7 @@ def tflite_lstm(case: dict[str, Any]) -> tuple[LSTM, dict[str, Tensor]]:
     return cell, params
 
 
+@every_engine
 def test_tflite_lstm(golden):
     """The strongest source for peepholes and coupled gates, both directions."""
     cases = read(golden, "tflite/lstm.json")
@@ -327,6 +346,7 @@ def test_tflite_lstm(golden):
     ]
 
 
+@every_engine
 def test_tflite_gru(golden):
     """One matrix over [x, h] for r and u, one for the candidate over [x, r ∘ h]."""
     (case,) = read(golden, "tflite/gru.json")
@@ -343,6 +363,7 @@ def test_tflite_gru(golden):
     close(output.transpose(0, 1), tensor(case["y"]), case["atol"], 0, case["id"])
 
 
+@every_engine
 def test_tflite_rnn(golden):
     one, both = read(golden, "tflite/rnn.json")
     for case in (one, both):
@@ -370,6 +391,7 @@ def constant(cell: Cell[Any, Any], **biases: float) -> dict[str, Tensor]:
     return params
 
 
+@every_engine
 def test_tensorflow_cells(golden):
     cases = {case["id"]: case for case in read(golden, "tf_cells/cells.json")}
     assert len(cases) == 10
@@ -378,14 +400,14 @@ def test_tensorflow_cells(golden):
         case = cases.pop(f"tf.core_rnn_cell_test.testGRUCell.{name}")
         x = tensor(case["x"])
         cell = GRU(x.shape[1], 2, reset="before")
-        after = cell.step(cell.params(constant(cell, r=1.0, z=1.0)), State(tensor(case["h"])), x)
+        after = step(cell, constant(cell, r=1.0, z=1.0), State(tensor(case["h"])), x)
         close(after.h, tensor(case["expected_h"]), case["atol"], 0, case["id"])
 
     case = cases.pop("tf.core_rnn_cell_test.testMultiRNNCell")
     x = tensor(case["x"])
     for h, expected in zip(case["h"], case["expected_states"]):
         cell = GRU(2, 2, reset="before")
-        x = cell.step(cell.params(constant(cell, r=1.0, z=1.0)), State(tensor([h])), x).h
+        x = step(cell, constant(cell, r=1.0, z=1.0), State(tensor([h])), x).h
         close(x, tensor([expected]), case["atol"], 0, case["id"])
 
     for case_id, bias, layers in (
@@ -404,7 +426,7 @@ def test_tensorflow_cells(golden):
             ]
             cell = LSTM(x.shape[1], 2)
             params = constant(cell, i=bias, f=bias + case["forget_bias"], g=bias, o=bias)
-            after = cell.step(cell.params(params), cell.state_type(*start), x)
+            after = step(cell, params, cell.state_type(*start), x)
             for s in ("h", "c"):
                 close(
                     getattr(after, s),
@@ -422,7 +444,7 @@ def test_tensorflow_cells(golden):
     for name in ("weight_ih", "weight_hh"):
         params[name][:2] *= -1  # our i is σ(-a_f)
     start = torch.full((3, 2), case["state_constant"], dtype=torch.float64)
-    after = cell.step(cell.params(params), cell.state_type(start, start), x)
+    after = step(cell, params, cell.state_type(start, start), x)
     close(after.h, tensor(case["expected_h"]), case["atol"], 0, case["id"])
     close(after.c, tensor(case["expected_c"]), case["atol"], 0, case["id"])
 
@@ -434,7 +456,7 @@ def test_tensorflow_cells(golden):
     )
     x = torch.zeros(4, 4, dtype=torch.float64)
     x[0, 1] = x[1, 2] = x[2, 3] = 1
-    after = cell.step(cell.params(params), cell.initial_state(4, dtype=torch.float64), x)
+    after = step(cell, params, cell.initial_state(4, dtype=torch.float64), x)
     close(after.h, tensor(case["expected_h"]), case["atol"], 0, case["id"])
 
     assert [f"tf_cells: {name}" for name in cases] == LEFT_OUT[-2:]
@@ -484,6 +506,7 @@ class TfjsModel:
         return loss.item()
 
 
+@every_engine
 def test_tfjs_training_steps(golden):
     cases = {case["id"]: case for case in read(golden, "tfjs_training/bptt.json")}
     assert len(cases) == 10

@@ -34,8 +34,10 @@ def close(ours, theirs, what):
 
 
 @cases
-@pytest.mark.parametrize("name", ["reference", "auto"])
+@pytest.mark.parametrize("name", ["reference", "cpu", "auto"])
 def test_outputs_last_state_and_gradients(case, name):
+    if name not in ("auto", *engine.info().engines):
+        pytest.skip(engine.info().native_note)
     cell, params, state, x = problem(case)
     ones = torch.ones(len(x), dtype=torch.int64)
     (run,) = engine.run(cell, [params], x, ones, [state], engine=name)
