@@ -387,6 +387,7 @@ def strange(array: np.ndarray, draws: Random) -> tuple[Any, str]:
                 if plain.numel()
                 else plain
             ),
+            "torch huge": lambda: plain.new_zeros(()).expand((2**31,) * min(array.ndim, 2)),
             "torch without storage": lambda: plain.clone().untyped_storage().resize_(0) and plain,
             "torch nested": lambda: torch.nested.nested_tensor([plain.clone()]),
             "torch parameter": lambda: torch.nn.Parameter(plain.clone(), requires_grad=False),
@@ -394,6 +395,7 @@ def strange(array: np.ndarray, draws: Random) -> tuple[Any, str]:
             "negative sizes": lambda: dlpack(
                 plain.data_ptr(), tuple(-n for n in array.shape), array.itemsize * 8
             ),
+            "huge sizes": lambda: dlpack(plain.data_ptr(), (2**62,) * array.ndim, array.itemsize * 8),
             "lanes": lambda: dlpack(plain.data_ptr(), array.shape, array.itemsize * 8, lanes=4),
             "no rank": lambda: dlpack(plain.data_ptr(), (), array.itemsize * 8, ndim=0),
             "negative rank": lambda: dlpack(plain.data_ptr(), array.shape, array.itemsize * 8, ndim=-1),
