@@ -195,11 +195,12 @@ def _measure_case(case: Case, peers: list[str], engine: str, seconds: float, tri
                 contestants[peer] = build(peer, problem, engine)
             except Absent as reason:
                 _say(f"{case.label(peer)}: left out: {reason}")
+        if len(contestants) == 1:
+            return []
         worst, where, steps = error(problem, engine)
         firsts = _first_runs(case, contestants)
-        times, limit, others = _undisturbed(
-            lambda: _take_turns(contestants, firsts, seconds, limit_of), tries
-        )
+        turns = partial(_take_turns, contestants, firsts, seconds, _limit_of(case))
+        times, limit, others = _undisturbed(turns, tries)
     mine = times.pop("saiki")
     ours_s = statistics.median(mine)
     gflops = case.flops(int(problem.batch_sizes.sum())) / ours_s / 1e9
