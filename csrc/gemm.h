@@ -59,6 +59,9 @@ struct Piece {
     std::size_t length;
 };
 
+/// Cache lines of the next panel that a tile asks for at every k.
+constexpr std::size_t ahead_lines = 2;
+
 /// What a tile needs beside its height and width.
 template <class T, class P>
 struct Tile {
@@ -90,8 +93,8 @@ __attribute__((noinline)) void compute(const Tile<T, P>& tile) {
         const std::size_t row = tile.pieces[s].row, step = tile.pieces[s].step;
         const T* a = tile.pieces[s].base + tile.first * row;
         for (std::size_t left = tile.pieces[s].length; left; --left) {
-            __builtin_prefetch(ahead, 0, 2);
-            ahead += 64;
+            for (std::size_t line = 0; line < ahead_lines; ++line) __builtin_prefetch(ahead + 64 * line, 0, 2);
+            ahead += 64 * ahead_lines;
             Vec<T> w[panels * vectors];
             for (std::size_t p = 0; p < panels; ++p)
                 for (std::size_t v = 0; v < vectors; ++v) w[p * vectors + v] = weights<T>(panel + p * panel_step + v * W);
@@ -160,7 +163,7 @@ inline Span share(std::size_t n, int rank, int size) {
 }
 
 /// Where a panel of the product is wanted next, so that it is in the second-level cache by then: the tiles of the panel
-/// before it share the fetching, a panel's worth of lines in `vectors` parts.
+/// before it share the fetching, each some lines a k.
 struct Ahead {
     const char* next;
     const char* here;
@@ -171,7 +174,7 @@ template <class P>
 inline Ahead ahead_of(const Columns<P>& b, std::size_t p, Span panels) {
     const std::size_t next = p + 1 < panels.to ? p + 1 : panels.from;
     const std::size_t bytes = b.vectors_of(next) * b.lanes * sizeof(P);  // a k
-    return {reinterpret_cast<const char*>(b.panel(next)), reinterpret_cast<const char*>(b.panel(p)), 64 * b.depth, bytes / 64};
+    return {reinterpret_cast<const char*>(b.panel(next)), reinterpret_cast<const char*>(b.panel(p)), 64 * ahead_lines * b.depth, (bytes + 64 * ahead_lines - 1) / (64 * ahead_lines)};
 }
 
 /// A reference to whatever takes a finished tile: a call a tile costs nothing beside it, and the loops are compiled once.
