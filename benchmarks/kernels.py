@@ -39,6 +39,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from subprocess import CalledProcessError
 from typing import Any
