@@ -24,7 +24,7 @@ from saiki.core.names import choose
 from saiki.engine.base import Direction, Engine, Job, LayerRun, Run
 from saiki.engine.cpu import NativeCPU
 from saiki.engine.native import native
-from saiki.engine.operators import FAMILIES
+from saiki.engine.operators import FAMILIES, target
 from saiki.engine.reference import Reference
 from saiki.engine.torch_fused import TorchFused
 
@@ -95,6 +95,8 @@ class Info:
     native_note: str
     torch_version: str
     threads: int
+    instruction_set: str  # what the native kernels run on; "" without them
+    instruction_sets: tuple[str, ...]  # all that were built and run here, best first
 
     def __str__(self) -> str:
         return "\n".join(
@@ -107,12 +109,24 @@ class Info:
 
 
 def info() -> Info:
-    """Say which engine is selected, which there are, and whether the native extension is built."""
+    """Say which engine is selected, which there are, and what the native kernels run on.
+
+    Raises:
+        OptionError: SAIKI_ISA names no instruction set that can run here.
+    """
     module = native()
     built = not isinstance(module, str)
-    note = "built" if not isinstance(module, str) else module
+    picked, sets = "", ()
+    if isinstance(module, str):
+        note = module
+    else:
+        picked, told = target(), module.info()
+        sets = tuple(told["runs_here"])
+        note = f"{picked} (of {', '.join(sets)}; built: {', '.join(told['built'])})"
     engines = tuple(name for name in ENGINES if built or name != "cpu")
-    return Info(_selected.get(), engines, built, note, torch.__version__, torch.get_num_threads())
+    return Info(
+        *(_selected.get(), engines, built, note, torch.__version__, torch.get_num_threads(), picked, sets)
+    )
 
 
 def run(
@@ -168,7 +182,7 @@ def run_layer(
 
 def _pick(wanted: str, job: Job) -> Engine:
     device, dtype = job.data.device, job.data.dtype
-    steps = len(job.batch_sizes) > 0
+    steps = job.batch_sizes.shape[0] > 0
     if wanted == "auto":
         for name in _AUTO:
             one = ENGINES[name]
@@ -201,7 +215,7 @@ def _checked(
     directions: Sequence[Direction],
     trace: bool,
 ) -> Job:
-    if not _plainly_fit(cell, params, data, batch_sizes, states, directions):
+    if torch.compiler.is_compiling() or not _plainly_fit(cell, params, data, batch_sizes, states, directions):
         _check(cell, params, data, batch_sizes, states, directions)
     tupled = tuple([cell.state_type(*state) for state in states])
     return Job(cell, tuple(params), data, batch_sizes, tupled, tuple(directions), trace)
@@ -265,7 +279,7 @@ def _live(batch_sizes: Tensor, rows: int) -> int | None:
     """How many sequences run at the first step; None where this cannot be told or the sizes are wrong."""
     module = native()
     plain = type(batch_sizes) is Tensor and batch_sizes.dtype is torch.int64 and batch_sizes.is_contiguous()
-    if isinstance(module, str) or not plain or batch_sizes.ndim != 1 or torch.compiler.is_compiling():
+    if isinstance(module, str) or not plain or batch_sizes.ndim != 1:
         return None
     try:
         live: int = module.running(batch_sizes, rows)
@@ -295,7 +309,8 @@ def _check(
             f"but are {len(params)}, {len(states)} and {len(directions)}"
         )
     require_tensor(data, "data", ndim=2)
-    require_shape(data, "data", (None, cell.input_size), "(N, I)")
+    if data.shape[1] != cell.input_size:
+        require_shape(data, "data", (None, cell.input_size), "(N, I)")
     live: int | None = None
     if (
         not torch.compiler.is_compiling()

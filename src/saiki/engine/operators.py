@@ -22,6 +22,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor
+from torch._functorch import autograd_function
 
 from saiki.cells import GRU, LSTM, Cell, Elman, Jordan
 from saiki.core.errors import EngineError, OptionError
@@ -37,9 +39,14 @@ Result = tuple[Tensor, list[Tensor], list[Tensor]]  # output, last, saved
 
 
 @lru_cache(maxsize=1024)
+def _text_of(cell: Cell[Any, Any]) -> str:
+    return json.dumps({"cell": cell.name, **cell.options()})
+
+
+@torch.compiler.assume_constant_result
 def text_of(cell: Cell[Any, Any]) -> str:
     """A built-in cell with named activations as text, which a saved graph can hold."""
-    return json.dumps({"cell": cell.name, **cell.options()})
+    return _text_of(cell)
 
 
 class Plan:
@@ -73,10 +80,13 @@ class Plan:
         return [tuple(flat[k : k + each]) for k in range(0, len(flat), each)]
 
 
-@lru_cache(maxsize=1024)
+_plan_of = lru_cache(maxsize=1024)(Plan)
+
+
+@torch.compiler.assume_constant_result
 def plan_of(text: str) -> Plan:
     """The plan of a cell as text."""
-    return Plan(text)
+    return _plan_of(text)
 
 
 def require_native() -> ModuleType:
@@ -87,6 +97,7 @@ def require_native() -> ModuleType:
     return module
 
 
+@torch.compiler.assume_constant_result
 def target() -> str:
     """The instruction set to run on; OptionError where SAIKI_ISA names none that can run."""
     try:
@@ -248,6 +259,26 @@ def _below(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., 
         return operator.redispatch(keyset & _BELOW, *args)
 
 
+def _below_node(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+    """`_below` inside of a node, where gradients are off: for its own level, not for those beneath."""
+    if _is_plain(keyset):
+        return plain(*args)
+    with torch.set_grad_enabled(torch._C._are_functorch_transforms_active()):
+        return _below(keyset, operator, plain, *args)
+
+
+def _applied(node: type[torch.autograd.Function], *args: Any) -> Any:  # noqa: ANN401
+    """node.apply(*args), as of one level where transforms of torch.func are at work.
+
+    The dispatcher has opened the level already when it comes to autograd, and goes on to the next beneath it;
+    `apply` by itself would begin with the outermost once more, which is right outside of operators alone.
+    """
+    if not torch._C._are_functorch_transforms_active():
+        return node.apply(*args)
+    with autograd_function.enable_single_level_autograd_function():  # type: ignore[attr-defined]
+        return super(torch.autograd.Function, node).apply(*args)  # type: ignore[misc]
+
+
 class _Layer(torch.autograd.Function):
     """One node a layer, both directions."""
 
@@ -262,9 +293,8 @@ class _Layer(torch.autograd.Function):
         batch_sizes: Tensor,
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
-        output, last, saved = _below(
-            keyset, _LAYER, run_forward, data, batch_sizes, tensors[:P], tensors[P:], cell, reverse, True
-        )
+        args = (data, batch_sizes, tensors[:P], tensors[P:], cell, reverse, True)
+        output, last, saved = _below_node(keyset, _LAYER, run_forward, *args)
         ctx.save_for_backward(data, batch_sizes, output, *tensors, *saved)
         ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
@@ -282,14 +312,21 @@ class _Layer(torch.autograd.Function):
         T: int = ctx.T
         _, _, _, _, d_data, _, *d_tensors = ctx.needs_input_grad
         d_last = d_rest[: T - P]
-        if d_output is None and all(d is None for d in d_last):
+        came = [d for d in (d_output, *d_last) if d is not None]
+        if not came:
             return (None,) * (6 + T)
-        grads: Iterator[Tensor] = iter(
-            _BACKWARD(
-                *(data, batch_sizes, rest[:P], rest[P:T], output, rest[T:], d_output, d_last),
-                *(ctx.cell, ctx.reverse, [d_data, *d_tensors]),
+        wanted = [d_data, *d_tensors]
+        grads: Iterator[Tensor]
+        if any(is_legacy_batchedtensor(d) for d in came):  # autograd.grad(is_grads_batched=True)
+            inputs = (data, *rest[:T])
+            grads = _by_reference(ctx.cell, batch_sizes, inputs, P, ctx.reverse, (d_output, *d_last), wanted)
+        else:
+            grads = iter(
+                _BACKWARD(
+                    *(data, batch_sizes, rest[:P], rest[P:T], output, rest[T:], d_output, d_last),
+                    *(ctx.cell, ctx.reverse, wanted),
+                )
             )
-        )
         return (
             *(None, None, None, None),
             next(grads) if d_data else None,
@@ -318,7 +355,7 @@ class _LayerBackward(torch.autograd.Function):
         P, S, K = sizes
         parameters, states = tensors[:P], tensors[P : P + S]
         saved, d_last = tensors[P + S : P + S + K], tensors[P + S + K :]
-        grads = _below(
+        grads = _below_node(
             *(keyset, _BACKWARD, run_backward),
             *(data, batch_sizes, parameters, states, output, saved, d_output, d_last, cell, reverse, wanted),
         )
@@ -381,6 +418,28 @@ def _reference(
     return layer.output, *(s for state in layer.states for s in state)
 
 
+def _by_reference(
+    cell: str,
+    batch_sizes: Tensor,
+    inputs: Tensors,
+    P: int,
+    reverse: Sequence[bool],
+    came: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> Iterator[Tensor]:
+    """The gradients that are wanted, by autograd through the reference engine."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        leaves = [x.view_as(x) if x.requires_grad else x for x in inputs]
+        told = _reference(plan_of(cell), batch_sizes, leaves, P, reverse)
+        pairs = [(t, d) for t, d in zip(told, came) if d is not None and t.requires_grad]
+        learnt = [leaf for leaf, want in zip(leaves, wanted) if want]
+        outputs, gradients = zip(*pairs)
+        return iter(
+            torch.autograd.grad(outputs, learnt, gradients, create_graph=again, materialize_grads=True)
+        )
+
+
 def _autograd_forward(
     keyset: torch._C.DispatchKeySet,
     data: Tensor,
@@ -393,7 +452,7 @@ def _autograd_forward(
 ) -> Result:
     if torch.is_grad_enabled() and torch._C._any_requires_grad(data, *parameters, *states):
         P = len(parameters)
-        output, *rest = _Layer.apply(keyset, cell, reverse, P, data, batch_sizes, *parameters, *states)
+        output, *rest = _applied(_Layer, keyset, cell, reverse, P, data, batch_sizes, *parameters, *states)
         S = len(states)
         return output, rest[:S], rest[S:] if save else []
     args = (data, batch_sizes, parameters, states, cell, reverse, save)
@@ -420,8 +479,19 @@ def _autograd_backward(
         if torch._C._any_requires_grad(*leaves):
             sizes = (len(parameters), len(states), len(saved))
             return list(
-                _LayerBackward.apply(
-                    *(keyset, cell, reverse, wanted, sizes, data, batch_sizes, output, d_output),
+                _applied(
+                    *(
+                        _LayerBackward,
+                        keyset,
+                        cell,
+                        reverse,
+                        wanted,
+                        sizes,
+                        data,
+                        batch_sizes,
+                        output,
+                        d_output,
+                    ),
                     *(*parameters, *states, *saved, *d_last),
                 )
             )
@@ -438,12 +508,12 @@ def _autograd_backward(
 def _fold(x: Tensor, dim: int | None, V: int) -> Tensor:
     """(rows, size) for each of V, to (rows·V, size)."""
     x = x.unsqueeze(1).expand(-1, V, -1) if dim is None else x.movedim(dim, 1)
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(x.shape[0] * V, x.shape[2])
 
 
 def _unfold(x: Tensor, V: int) -> Tensor:
     """(rows·V, size) back to (rows, V, size)."""
-    return x.view(-1, V, x.shape[-1])
+    return x.view(x.shape[0] // V, V, x.shape[1])
 
 
 def _pick(x: Any, dim: Any, v: int) -> Any:  # noqa: ANN401
@@ -474,7 +544,7 @@ def _vmap_forward(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any,
         result = (
             _unfold(output, V),
             [_unfold(t, V) for t in last],
-            [t.view(-1, V, t.shape[-1]) if t.shape[-1] else t.new_empty((len(t) // V, V, 0)) for t in saved],
+            [_unfold(t, V) for t in saved],
         )
         return result, (1, [1] * len(last), [1] * len(saved))
     results = _one_by_one(_LAYER, V, in_dims, args, 4)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from saiki.cells import Cell, Elman, to_torch, torch_difference
 from saiki.engine.base import Direction, Engine, Job, Run
@@ -39,6 +40,8 @@ class TorchFused(Engine):
             return difference
         if trace:
             return "torch's operators do not tell their gates"
+        if forward_ad._current_level >= 0:
+            return "torch's operators have no forward-mode derivative"
         if device.type not in _DTYPES:
             return f"it runs on {' and '.join(_DTYPES)}, not on {device.type}"
         if dtype not in _DTYPES[device.type]:
