@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,7 +109,8 @@ class Session:
         if self._reverse:
             raise OptionError("a session with direction='reverse' starts at the end, which a stream has not.")
         if out is None:
-            out = self._make(*[torch.empty(s.shape, dtype=self.dtype) for s in state])
+            like = torch.empty_like if isinstance(state[0], Tensor) else np.empty_like
+            out = self._make(*[like(s) for s in state])
         self._step(self._packed, x, state, out, self.threads)
         return out
 
