@@ -176,6 +176,12 @@ void backward_lane(const Spec& spec, const BackwardShared<T>& shared, const Lane
             }
         };
         const std::size_t goes_on = upto(went_on), end = upto(live);
+        // what the step after next reads of this lane, if the weights leave room for it in the cache
+        Stream stream;
+        if (s > 2 && weights.bytes <= (std::size_t(1) << 20) && saved_row) {
+            const std::size_t soon = time.at(s - 3), rows = upto(time.live(soon));
+            if (rows > lane.from) stream = {saved_at(soon, 0)(lane.from), (rows - lane.from) * saved_row * sizeof(T)};
+        }
         const auto finish = [&](std::size_t j, std::size_t v, Vec<T> d) { cell.finish(step, j, v, d); };
         if constexpr (Cell::output_returns) {
             const auto finish_y = [&](std::size_t j, std::size_t v, Vec<T> d) { cell.finish_output(step, j, v, d); };
@@ -201,7 +207,7 @@ void backward_lane(const Spec& spec, const BackwardShared<T>& shared, const Lane
         }
         if (goes_on > lane.from)
             multiply(static_cast<const Piece<T>*>(shared.to_hidden.pieces), shared.to_hidden.count, next_first + lane.from, goes_on - lane.from, weights.hidden, 0, hidden,
-                     gru ? static_cast<const T*>(shared.carry(lane.from)) : nullptr, shared.carry.row, each(weights.hidden, lane.from, before, finish));
+                     gru ? static_cast<const T*>(shared.carry(lane.from)) : nullptr, shared.carry.row, each(weights.hidden, lane.from, before, finish), stream);
         known_sums(weights.hidden, hidden, goes_on > lane.from ? goes_on : lane.from, end, shared.carry, before, finish);
         barrier.wait(lane.size);
         if constexpr (Cell::reset_before) {
@@ -321,11 +327,17 @@ void sum_rows(const Spec& spec, const BackwardShared<T>& shared, int rank, int s
     const std::size_t N = shared.time.rows();
     const auto sum = [&](T* out, std::size_t first_vector, std::size_t blocks, std::size_t units) {
         const Span mine = share(blocks, rank, size);
-        for (std::size_t b = mine.from; b < mine.to; ++b) {
-            Vec<T> total{};
+        for (std::size_t b = mine.from, together; b < mine.to; b += together) {  // neighbours in a panel share its lines
+            together = panel_vectors - (first_vector + b) % panel_vectors;
+            if (together > mine.to - b) together = mine.to - b;
+            Vec<T> total[panel_vectors] = {};
             const T* delta = shared.deltas.at(first_vector + b, 0);
-            for (std::size_t n = 0; n < N; ++n) total += load(delta + n * Deltas<T>::row);
-            store_units(out + b * W, total, units - b * W < W ? units - b * W : W);
+            for (std::size_t n = 0; n < N; ++n, delta += Deltas<T>::row)
+                for (std::size_t v = 0; v < together; ++v) total[v] += load(delta + v * W);
+            for (std::size_t v = 0; v < together; ++v) {
+                const std::size_t u = (b + v) * W;
+                store_units(out + u, total[v], units - u < W ? units - u : W);
+            }
         }
     };
     if (T* out = run.d_parameters[bias])

@@ -24,7 +24,7 @@ struct ForwardShared {
 /// cache when their steps come.
 template <class T>
 std::size_t chunk_rows(const Sizes<T>& z) {
-    const std::size_t fit = (std::size_t(512) << 10) / (z.G * z.Hp * sizeof(T));
+    const std::size_t fit = (std::size_t(256) << 10) / (z.G * z.Hp * sizeof(T));
     return fit < 96 ? 96 : fit;
 }
 
@@ -132,11 +132,18 @@ void forward_lane(const Spec& spec, const Batch<T>& batch, const ForwardShared<T
                 const std::size_t a_block = b.vectors / z.blocks;  // vectors of a block
                 const T* start = Cell::from_input ? step.gates(from) : packed.main_start;
                 if (Cell::second == Second::inner) start = nullptr;
+                // the saved rows that the next chunk fills, if the weights leave room for them in the cache
+                Stream stream;
+                if (part == 0 && in_saved && packed.bytes <= (std::size_t(1) << 20) && s + (s1 - s0) < time.steps) {
+                    const std::size_t soon = time.at(s + (s1 - s0)), end = upto(time.live(soon));
+                    if (end > lane.from) stream = {run.saved + (time.offsets[soon] + lane.from) * saved_row, (end - lane.from) * saved_row * sizeof(T)};
+                }
                 multiply(pieces, count, 0, to - from, b, 0, mine(b), start, Cell::from_input ? step.gates.row : 0,
                          [&](std::size_t p, std::size_t row, std::size_t rows, const T* sums, std::size_t sums_row) {
                              const std::size_t block = p * b.per_panel / a_block, blocks = b.vectors_of(p) / a_block;
                              for (std::size_t m = 0; m < rows; ++m) cell.finish(step, from + row + m, block, blocks, sums + m * sums_row);
-                         });
+                         },
+                         stream);
             }
             barrier.wait(lane.size);
             if constexpr (Cell::second != Second::none) {

@@ -162,20 +162,52 @@ inline Span share(std::size_t n, int rank, int size) {
     return {n * r / s, n * (r + 1) / s};
 }
 
-/// Where a panel of the product is wanted next, so that it is in the second-level cache by then: the tiles of the panel
-/// before it share the fetching, each some lines a k.
-struct Ahead {
-    const char* next;
-    const char* here;
-    std::size_t part, parts;
-    const char* operator()(std::size_t tile) const { return tile < parts ? next + tile * part : here; }
+/// Memory that will be wanted soon, one piece.
+struct Stream {
+    const void* from = nullptr;
+    std::size_t bytes = 0;
 };
-template <class P>
-inline Ahead ahead_of(const Columns<P>& b, std::size_t p, Span panels) {
-    const std::size_t next = p + 1 < panels.to ? p + 1 : panels.from;
-    const std::size_t bytes = b.vectors_of(next) * b.lanes * sizeof(P);  // a k
-    return {reinterpret_cast<const char*>(b.panel(next)), reinterpret_cast<const char*>(b.panel(p)), 64 * ahead_lines * b.depth, (bytes + 64 * ahead_lines - 1) / (64 * ahead_lines)};
-}
+
+/// What the tiles of a product ask for ahead of time, each a few lines a k: a given stream, cut among all the tiles; or,
+/// where there is none, the next panel, cut among the tiles of this one, so that it is in the second-level cache by then.
+class Ahead {
+  public:
+    template <class P>
+    Ahead(const Columns<P>& b, Span panels, std::size_t rows, const Stream& stream)
+        : stream_(static_cast<const char*>(stream.from)),
+          stream_part_((stream.bytes / (panels.count() * ((rows + panel_rows - 1) / panel_rows) + 1) + 63) / 64 * 64),
+          stream_end_(stream_ + stream.bytes),
+          tile_(64 * ahead_lines * b.depth) {}
+
+    /// Before the tiles of a panel.
+    template <class P>
+    void begin(const Columns<P>& b, std::size_t p, Span panels) {
+        if (stream_) return;
+        const std::size_t next = p + 1 < panels.to ? p + 1 : panels.from;
+        next_ = reinterpret_cast<const char*>(b.panel(next));
+        end_ = next_ + b.vectors_of(next) * b.lanes * sizeof(P) * b.depth;
+        here_ = reinterpret_cast<const char*>(b.panel(p));
+    }
+    /// Before a tile. A tile cannot be told to ask for nothing; what is here already costs little.
+    const char* operator()() {
+        if (stream_) {
+            const char* const part = stream_;
+            if (stream_ < stream_end_) stream_ += stream_part_;
+            return part;
+        }
+        if (next_ >= end_) return here_;
+        const char* const part = next_;
+        next_ += tile_;
+        return part;
+    }
+
+  private:
+    static constexpr std::size_t panel_rows = 6;
+    const char *stream_, *next_ = nullptr, *end_ = nullptr, *here_ = nullptr;
+    std::size_t stream_part_;
+    const char* stream_end_;
+    std::size_t tile_;
+};
 
 /// A reference to whatever takes a finished tile: a call a tile costs nothing beside it, and the loops are compiled once.
 template <class T>
@@ -190,16 +222,17 @@ struct TileDone {
 template <class T, class P>
 __attribute__((noinline)) void multiply_panels(const Piece<T>* pieces, std::size_t piece_count, std::size_t first, std::size_t rows,
                                                const Columns<P>& b, std::size_t skip, Span panels, const T* start,
-                                               std::size_t start_row, TileDone<T> finish) {
+                                               std::size_t start_row, TileDone<T> finish, Stream stream) {
     constexpr std::size_t W = width<T>;
     alignas(64) T sums[max_rows * panel_vectors * W];
+    Ahead ahead(b, panels, rows, stream);
     for (std::size_t p = panels.from; p < panels.to; ++p) {
         const std::size_t vectors = b.vectors_of(p), column = p * b.per_panel * W;
         const P* panel = b.panel(p) + skip * vectors * W;
-        const Ahead ahead = ahead_of(b, p, panels);
+        ahead.begin(b, p, panels);
         if (rows == 1 && p + 1 < panels.to && b.vectors_of(p + 1) == vectors) {
             const Tile<T, P> tile{pieces, piece_count, first, panel, b.panel_size(), start ? start + column : nullptr, start_row,
-                                  sums, 2 * vectors * W, ahead.here};
+                                  sums, 2 * vectors * W, ahead()};
             computers<T, P>.pair[vectors - 1](tile);
             finish(p, std::size_t(0), std::size_t(1), sums, 2 * vectors * W);
             finish(p + 1, std::size_t(0), std::size_t(1), sums + vectors * W, 2 * vectors * W);
@@ -211,7 +244,7 @@ __attribute__((noinline)) void multiply_panels(const Piece<T>* pieces, std::size
         for (std::size_t t = 0; t < tiles.count; ++t) {
             const std::size_t height = tiles.rows(t);
             const Tile<T, P> tile{pieces, piece_count, first + row, panel, 0, start ? start + row * start_row + column : nullptr,
-                                  start_row, sums, vectors * W, ahead(t)};
+                                  start_row, sums, vectors * W, ahead()};
             computers<T, P>.of[vectors - 1][height - 1](tile);
             finish(p, row, height, sums, vectors * W);
             row += height;
@@ -224,13 +257,14 @@ __attribute__((noinline)) void multiply_panels(const Piece<T>* pieces, std::size
 ///   pieces     their rows first … first + rows are multiplied
 ///   skip       of the packed matrix's depth, so many are passed over first
 ///   start      null, or as in Tile, for column 0 of the matrix
+///   stream     what to ask for meanwhile; none: the next panel
 template <class T, class P, class Finish>
 SAIKI_INLINE void multiply(const Piece<T>* pieces, std::size_t piece_count, std::size_t first, std::size_t rows, const Columns<P>& b,
-                           std::size_t skip, Span panels, const T* start, std::size_t start_row, const Finish& finish) {
+                           std::size_t skip, Span panels, const T* start, std::size_t start_row, const Finish& finish, Stream stream = {}) {
     multiply_panels<T, P>(pieces, piece_count, first, rows, b, skip, panels, start, start_row,
                           {&finish, [](const void* of, std::size_t p, std::size_t row, std::size_t height, const T* sums, std::size_t sums_row) {
                                (*static_cast<const Finish*>(of))(p, row, height, sums, sums_row);
-                           }});
+                           }}, stream);
 }
 
 }  // namespace saiki::SAIKI_TARGET
