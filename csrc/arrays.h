@@ -155,7 +155,7 @@ public:
         return keep<T>(seen, name, rows, columns, stride, true);
     }
 
-    /// (rows, columns) as it was seen, that is read; dense, or with its rows apart if `stride` is there to tell how far.
+    /// (rows, columns) as it was seen, that is read; dense, or with rows apart if `stride` is there to tell how far.
     template <class T>
     const T* keep_checked(const Seen& seen, Name name, std::size_t rows, std::size_t columns,
                           std::size_t* stride = nullptr) {

@@ -125,7 +125,8 @@ void check(const Spec& s) {
     if (!lstm && (!s.forget_gate || s.coupled || s.peepholes))
         value_error("forget_gate, coupled and peepholes are options of lstm alone");
     if (!gru && !s.reset_after) value_error("reset_after=False is an option of gru alone");
-    if (s.coupled && !s.forget_gate) value_error("coupled=True needs the forget gate that forget_gate=False leaves out");
+    if (s.coupled && !s.forget_gate)
+        value_error("coupled=True needs the forget gate that forget_gate=False leaves out");
     if (!lstm && !gru && s.gate_activation != plain.gate_activation)
         value_error("gate_activation is an option of lstm and gru alone");
     if (!lstm && !jordan && s.output_activation != plain.output_activation)
@@ -231,7 +232,8 @@ private:
     template <class T>
     Batch<T> batch(Arrays& arrays, nb::handle data, nb::handle sizes, std::vector<std::int64_t>& copy) const {
         const Seen x = arrays.see(data, {"data"}), steps = arrays.see(sizes, {"batch_sizes"});
-        if (x.rank != 2) value_error("data is " + x.shape_text() + " but must be (N, " + std::to_string(spec.input_size) + ")");
+        if (x.rank != 2)
+            value_error("data is " + x.shape_text() + " but must be (N, " + std::to_string(spec.input_size) + ")");
         if (steps.rank != 1) value_error("batch_sizes is " + steps.shape_text() + " but must be (T,)");
         const auto N = static_cast<std::size_t>(x.shape[0]), T_ = static_cast<std::size_t>(steps.shape[0]);
         Batch<T> batch;
@@ -343,11 +345,11 @@ private:
             d.reverse = flag(item[0], {"reverse", run});
             const auto* from = items(item[1], parameter_count, Name{"parameters", run}.str(), parameters_text);
             parameters<T>(arrays, from, run, d.parameters);
-            d.output = arrays.share<T>(item[3], {"output", run}, N, spec.output_size, r, count, &d.output_stride, false);
+            const std::size_t O = spec.output_size;
+            d.output = arrays.share<T>(item[3], {"output", run}, N, O, r, count, &d.output_stride, false);
             d.saved = saved ? arrays.read<T>(item[4], {"saved", run}, N, saved) : &nothing;
             if (item[5] != Py_None)
-                d.d_output = arrays.share<T>(item[5], {"d_output", run}, N, spec.output_size, r, count,
-                                             &d.d_output_stride, false);
+                d.d_output = arrays.share<T>(item[5], {"d_output", run}, N, O, r, count, &d.d_output_stride, false);
             const std::size_t states = spec.states();
             PyObject* const* first = items(item[2], states, Name{"first", run}.str(), "the initial states");
             PyObject* const* d_last = items(item[6], states, Name{"d_last", run}.str(), "each an array or None");
@@ -548,7 +550,8 @@ nb::object activate(const std::string& name, nb::handle a, bool slope, const std
     type_error("a must hold float32 or float64");
 }
 
-double multiply_add_rate(const std::string& dtype, double seconds, int threads, const std::optional<std::string>& target) {
+double multiply_add_rate(const std::string& dtype, double seconds, int threads,
+                         const std::optional<std::string>& target) {
     checked_threads(threads);
     if (!(seconds > 0 && seconds <= 60)) value_error("seconds must be more than 0 and at most 60");
     const Target& on = target_of(target);
@@ -591,6 +594,8 @@ NB_MODULE(_native, m) {
     using namespace saiki;
     using namespace saiki::python;
 
+    // The kernels that Python caches live as long as torch's registry of operators, which nothing tears down.
+    nb::set_leak_warnings(false);
     m.doc() = R"(Saiki's C++ kernels; they know arrays, not torch.
 
 Arrays are numpy's, torch's (CPU) or anything else with the buffer protocol or DLPack, contiguous row by row. Each is
@@ -668,8 +673,8 @@ Args:
         last: the states after each sequence's last step (reverse: its first), to be written.
         saved: (N, saved_columns) to be written for backward, or None.
     threads: how many may work on it.)")
-        .def("backward", &Kernel::backward, nb::arg("data").none(), nb::arg("batch_sizes").none(), nb::arg("runs").none(),
-             nb::arg("d_data").none(), nb::arg("threads") = 1,
+        .def("backward", &Kernel::backward, nb::arg("data").none(), nb::arg("batch_sizes").none(),
+             nb::arg("runs").none(), nb::arg("d_data").none(), nb::arg("threads") = 1,
              R"(The gradients of `forward`.
 
 Args:
@@ -696,11 +701,11 @@ Args:
     last: the states after it, to be written; may be the very arrays of `first`.
     threads: how many may work on it.)");
 
-    m.def("targets", [] { return target_names(true); }, "The instruction sets that were built and run here, best first.");
+    m.def("targets", [] { return target_names(true); }, "The instruction sets that run here, best first.");
     m.def("default_target", [] { return default_target().name; },
           "What a Kernel takes if not told: SAIKI_ISA, or the best that runs here.");
     m.def("running", &running, nb::arg("batch_sizes").none(), nb::arg("rows"),
-          "How many sequences run at the first step, or -1 if (T,) int64 sizes are not those of a batch of that many rows.");
+          "Sequences that run at the first step; -1 if (T,) int64 sizes are not those of a batch of so many rows.");
     m.def("info", &info, "The instruction sets that were built, and those that run here.");
     m.def("matmul", &matmul, nb::arg("a").none(), nb::arg("b").none(), nb::arg("bias").none(),
           nb::arg("out").none(),
@@ -718,5 +723,5 @@ Args:
           nb::arg("target").none() = nb::none(), "f(a) of a named activation, or f'(a) told from f(a); a is (n,).");
     m.def("multiply_add_rate", &multiply_add_rate, nb::arg("dtype"), nb::arg("seconds"), nb::arg("threads") = 1,
           nb::arg("target").none() = nb::none(),
-          "Floating-point operations a second of multiply-adds in registers, all threads together: the machine's limit.");
+          "Floating-point operations a second of multiply-adds in registers, all threads together.");
 }
