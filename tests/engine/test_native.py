@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from saiki import engine
-from saiki.cells import GRU, Elman
+from saiki.cells import Elman
 from saiki.core.activations import ACTIVATIONS
 from saiki.core.errors import EngineError
 
@@ -66,73 +66,137 @@ def test_nan_stays_in_its_row(problem):
 
 
 def good() -> dict[str, Any]:
+    """A valid call of an Elman kernel, by the names of its arrays."""
     return {
         "data": np.zeros((5, 3)),
         "batch_sizes": np.array([2, 2, 1]),
+        "reverse": False,
         "weight_ih": np.zeros((4, 3)),
         "weight_hh": np.zeros((4, 4)),
         "bias": np.zeros(4),
-        "h0": np.zeros((2, 4)),
-        "activation": "tanh",
-        "reverse": False,
+        "weight_ph": None,
+        "first": np.zeros((2, 4)),
+        "output": np.full((5, 4), np.nan),
+        "last": np.full((2, 4), np.nan),
+        "saved": None,
+        "threads": 1,
     }
 
 
+def forward(**changes: Any) -> dict[str, Any]:
+    a = {**good(), **changes}
+    parameters = (*(a[name] for name in ("weight_ih", "weight_hh", "bias", "weight_ph")), *(None,) * 4)
+    run = (a["reverse"], parameters, (a["first"],), a["output"], (a["last"],), a["saved"])
+    kernel = _native.Kernel("elman", 3, 4, 4, dtype="float64")
+    kernel.forward(a["data"], a["batch_sizes"], a.get("runs", (run,)), a["threads"])
+    return a
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+SHARED = np.zeros((5, 8))
+
+
 @pytest.mark.parametrize(
-    ("name", "value", "error", "words"),
+    ("changes", "error", "words"),
     [
-        ("data", np.zeros((5, 3), dtype=np.float16), TypeError, "float32 or float64"),
-        ("data", np.zeros(15), ValueError, r"data must be \(N, I\)"),
-        ("data", np.zeros((5, 6))[:, ::2], ValueError, "data must be contiguous"),
-        ("batch_sizes", np.array([2, 2]), ValueError, "add up"),
-        ("batch_sizes", np.array([1, 2, 2]), ValueError, "never rise"),
-        ("batch_sizes", np.array([5, 0]), ValueError, "at least 1"),
-        ("batch_sizes", np.array([-1, 6]), ValueError, "at least 1"),
-        ("batch_sizes", np.array([2**62] * 4 + [5]), ValueError, "add up"),
-        ("batch_sizes", np.array([2, 2, 1], dtype=np.int32), TypeError, "int64"),
-        ("weight_ih", np.zeros((4, 2)), ValueError, r"weight_ih is \(4, 2\) but must be \(4, 3\)"),
-        ("weight_ih", np.zeros((4, 3), dtype=np.float32), TypeError, "weight_ih must have the element type"),
-        ("weight_hh", np.zeros((4, 5)), ValueError, "must be"),
-        ("bias", np.zeros(3), ValueError, r"bias is \(3\)"),
-        ("h0", np.zeros((3, 4)), ValueError, r"h0 is \(3, 4\) but must be \(2, 4\)"),
-        ("activation", "tahn", ValueError, "unknown activation"),
-        ("data", None, TypeError, "incompatible function arguments"),
+        (
+            {"data": np.zeros((5, 3), dtype=np.float16)},
+            TypeError,
+            "data holds another type but must hold float64",
+        ),
+        ({"data": np.zeros(15)}, ValueError, r"data is \(15,\) but must be \(N, 3\)"),
+        ({"data": np.zeros((5, 6))[:, ::2]}, ValueError, "data must be contiguous"),
+        ({"data": None}, TypeError, "data must be an array or a tensor of the CPU but is NoneType"),
+        ({"data": torch.zeros(5, 3, device="meta")}, TypeError, "data cannot be read"),
+        ({"batch_sizes": np.array([2, 2])}, ValueError, "add up"),
+        ({"batch_sizes": np.array([1, 2, 2])}, ValueError, "never rise"),
+        ({"batch_sizes": np.array([5, 0])}, ValueError, "at least 1"),
+        ({"batch_sizes": np.array([-1, 6])}, ValueError, "at least 1"),
+        ({"batch_sizes": np.array([2**62] * 4 + [5])}, ValueError, "add up"),
+        ({"batch_sizes": np.array([2, 2, 1], dtype=np.int32)}, TypeError, "must hold int64"),
+        ({"weight_ih": np.zeros((4, 2))}, ValueError, r"weight_ih is \(4, 2\) but must be \(4, 3\)"),
+        ({"weight_ih": np.zeros((4, 3), dtype=np.float32)}, TypeError, r"runs\[0\]\.weight_ih holds float32"),
+        ({"weight_hh": np.zeros((4, 5))}, ValueError, "must be"),
+        ({"weight_ph": np.zeros((4, 5))}, ValueError, "weight_ph must be None"),
+        ({"bias": np.zeros(3)}, ValueError, r"bias is \(3,\)"),
+        ({"bias": None}, TypeError, "bias must be an array"),
+        ({"first": np.zeros((3, 4))}, ValueError, r"first\[0\] is \(3, 4\) but must be \(2, 4\)"),
+        ({"reverse": 1}, TypeError, "reverse must be True or False"),
+        ({"threads": 0}, ValueError, "threads is 0"),
+        ({"output": read_only(np.zeros((5, 4)))}, ValueError, "output is read-only"),
+        ({"output": SHARED[:, :4], "last": SHARED[:2, 3:7]}, ValueError, "last.* must be contiguous"),
+        ({"output": SHARED.reshape(10, 4)[::2], "first": SHARED.reshape(10, 4)[:2]}, ValueError, "overlaps"),
+        ({"runs": []}, TypeError, "runs must be a tuple of one or two"),
+        ({"runs": ((),)}, TypeError, "must be a tuple of 6"),
     ],
 )
-def test_binding_refuses_what_does_not_fit(name, value, error, words):
+def test_binding_refuses_what_does_not_fit(changes, error, words):
     with pytest.raises(error, match=words):
-        _native.elman_forward(**{**good(), name: value})
+        forward(**changes)
 
 
-def test_binding_takes_read_only_arrays():
-    arguments = good()
-    for value in arguments.values():
-        if isinstance(value, np.ndarray):
-            value.flags.writeable = False
-    output, last = _native.elman_forward(**arguments)
-    assert output.shape == (5, 4) and last.shape == (2, 4)
-    assert not output.any() and not last.any()
+def test_binding_reads_read_only_arrays_and_writes_all_of_the_others():
+    kept = ("data", "batch_sizes", "weight_ih", "weight_hh", "bias", "first")
+    told = forward(**{name: read_only(good()[name]) for name in kept})
+    assert not told["output"].any() and not told["last"].any()
+
+
+def test_directions_write_side_by_side_into_one_array():
+    joint = np.full((5, 8), np.nan)
+    parameters = (np.zeros((4, 3)), np.zeros((4, 4)), np.ones(4), *(None,) * 5)
+    runs = tuple(
+        (way, parameters, (np.zeros((2, 4)),), joint, (np.zeros((2, 4)),), None) for way in (False, True)
+    )
+    kernel = _native.Kernel("elman", 3, 4, 4, dtype="float64", activation="identity")
+    kernel.forward(np.zeros((5, 3)), np.array([2, 2, 1]), runs)
+    assert (joint == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"family": "lstn"}, "family is 'lstn'"),
+        ({"family": "gru", "peepholes": True}, "options of lstm alone"),
+        ({"hidden_size": 0}, "between 1 and"),
+        ({"hidden_size": 2**40}, "between 1 and"),
+        ({"output_size": 3}, "output_size must be hidden_size"),
+        ({"activation": "tahn"}, "activation is 'tahn' but must be one of tanh"),
+        ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"target": "sse9"}, "target is 'sse9', which is not an instruction set that was built"),
+    ],
+)
+def test_no_kernel_is_made_of_nonsense(options, words):
+    given = {"family": "elman", "input_size": 3, "hidden_size": 4, "output_size": 4, **options}
+    with pytest.raises(ValueError, match=words):
+        _native.Kernel(**given)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_matrix_product_reads_transposed_matrices_where_they_lie(dtype):
+    a, b, bias = torch.randn(5, 7, dtype=dtype), torch.randn(7, 3, dtype=dtype), torch.randn(3, dtype=dtype)
+    for left in (a, a.T.contiguous().T):
+        for right in (b, b.T.contiguous().T):
+            out = torch.full((5, 3), torch.nan, dtype=dtype)
+            _native.matmul(left, right, bias, out)
+            torch.testing.assert_close(out, a @ b + bias)
+            _native.matmul(left, right, None, out, accumulate=True)
+            torch.testing.assert_close(out, 2 * (a @ b) + bias)
 
 
 @pytest.mark.parametrize(
     ("cell", "options", "words"),
     [
-        (GRU(3, 5), {}, "no gru kernel yet"),
         (Elman(3, 5, activation=torch.sin), {}, "cannot call a Python activation"),
-        (Elman(3, 5), {"trace": True}, "does not keep gates"),
+        (Elman(3, 5), {"trace": True}, "does not tell its gates"),
     ],
 )
 def test_what_it_cannot_do_is_said(problem, cell, options, words):
     with torch.no_grad(), pytest.raises(EngineError, match=words):
         problem(cell).run("cpu", **options)
-
-
-def test_it_has_no_backward_pass_and_says_so(problem):
-    p = problem(Elman(3, 5)).with_grad()
-    with pytest.raises(EngineError, match=r"no backward pass yet.*Available: torch_fused, reference"):
-        p.run("cpu")
-    with torch.no_grad():
-        assert len(p.run("cpu")) == 2
 
 
 def test_half_precision_is_refused(problem):
