@@ -1,6 +1,6 @@
 """How fast recurrences run beside torch.nn, onnxruntime, JAX and plain loops, and the machine's limit.
 
-    python -m benchmarks.kernels --quick --json FILE       eight shapes, under 50 seconds
+    python -m benchmarks.kernels --quick --json FILE       eight shapes
     python -m benchmarks.kernels --json FILE               the full grid; rows that FILE has are kept
     python -m benchmarks.kernels --summary FILE            the bars and what was measured
     python -m benchmarks.kernels --plot FILE PNG           the picture
@@ -47,7 +47,7 @@ from typing import Any
 import torch
 from benchmarks import kernels_memory
 from benchmarks.common import circumstances, print_header
-from benchmarks.kernels_grid import BFLOAT16, FLOAT64, Case, full, quick, row_key
+from benchmarks.kernels_grid import BFLOAT16, DISTURBED, FLOAT64, Case, full, quick, row_key
 from benchmarks.kernels_peers import build, peer_version, same_function
 from benchmarks.kernels_work import Absent, Contestant, error, make_problem, ours
 
@@ -61,7 +61,6 @@ LIMIT_S = 0.005  # of multiply-adds a round
 MOST_ROUNDS = 60
 AGREE = 1e-3  # relative difference that a peer's result may have; with bfloat16 weights 0.03
 
-DISTURBED = 0.03  # share of the processors that others may have while a case is measured
 
 Row = dict[str, Any]
 Measured = tuple[dict[str, list[float]], float | None]  # seconds, samples by contestant; limit in GFLOP/s
@@ -70,11 +69,17 @@ Measured = tuple[dict[str, list[float]], float | None]  # seconds, samples by co
 def main() -> int:
     """Parse the command line and do as it says."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="eight shapes, under 50 seconds")
+    parser.add_argument("--quick", action="store_true", help="eight shapes, to see how things stand")
     parser.add_argument("--json", type=Path, help="where the rows go; those that are there are kept")
     parser.add_argument("--only", help="a regular expression: rows to measure, by the line that is printed")
-    parser.add_argument("--again", action="store_true", help="measure rows anew that the file has")
-    parser.add_argument("--seconds", type=float, default=0.4, help="time for each contestant of a case")
+    parser.add_argument(
+        "--again",
+        nargs="?",
+        const="all",
+        choices=("all", "disturbed"),
+        help="measure rows anew that the file has, or those that other processes disturbed",
+    )
+    parser.add_argument("--seconds", type=float, help="time for each contestant of a case (0.3, quick 0.2)")
     parser.add_argument("--engine", default="cpu", help="ours: cpu, or another to compare")
     parser.add_argument("--list", action="store_true", help="only print the rows")
     parser.add_argument("--summary", type=Path, metavar="FILE", help="print the bars beside the rows of FILE")
@@ -103,22 +108,24 @@ def _run(cases: Iterable[Case], options: argparse.Namespace) -> int:
     _pin(2)
     about = circumstances()
     print_header("Kernels", about)
-    print("          ours        peer   ratio   GFLOP/s   of limit     error", flush=True)
+    print("    ours, ms    peer, ms   ratio   GFLOP/s   of limit     error", flush=True)
     failures, tries = 0, 1 if options.quick else 3
+    seconds = options.seconds or (0.2 if options.quick else 0.3)
     for case in cases:
-        have = set() if options.again else {row_key(row) for row in rows}
+        kept = [row for row in rows if not _anew(row, options.again)]
+        have = {row_key(row) for row in kept}
         peers = [peer for peer in case.peers if case.key(peer) not in have]
         if options.only:
             peers = [peer for peer in peers if re.search(options.only, case.label(peer))]
         if not peers:
             continue
         try:
-            found = _measure_case(case, peers, options.engine, options.seconds, tries)
+            found, differing = _measure_case(case, peers, options.engine, seconds, tries)
         except (SaikiError, Absent, CalledProcessError) as problem:
             _say(f"{case.label(', '.join(peers))}: left out: {problem}")
             failures += 1
             continue
-        failures += len(found) < len(peers)
+        failures += differing
         fresh = {case.key(row["peer"]) for row in found}
         rows = [row for row in rows if row_key(row) not in fresh]
         for row in found:
@@ -155,6 +162,11 @@ def _where(about: dict[str, str | int], peer: str, engine: str) -> Row:
     }
 
 
+def _anew(row: Row, again: str | None) -> bool:
+    """Whether a row that the file has is to be measured again."""
+    return again == "all" or (again == "disturbed" and (row.get("others") or 0.0) > DISTURBED)
+
+
 def _native() -> Any:  # noqa: ANN401 - a module
     return importlib.import_module("saiki._native") if info().native else None
 
@@ -176,18 +188,20 @@ def _line(case: Case, row: Row) -> str:
     if case.memory:
         return f"{row['saiki_mb']:10.1f}M {row['peer_mb']:10.1f}M {row['ratio']:7.2f} {'':31}  {label}"
     share = f"{row['gflops'] / row['ceiling_gflops']:7.0%}" if row["ceiling_gflops"] else "      ?"
-    times = f"{row['saiki_ms']:11.3f} {row['peer_ms']:11.3f} {row['ratio']:7.2f}"
+    times = f"{row['saiki_ms']:11.4f} {row['peer_ms']:11.4f} {row['ratio']:7.2f}"
     return f"{times} {row['gflops']:9.1f}    {share}   {row['error']:7.1e}  {label}"
 
 
 # one case
 
 
-def _measure_case(case: Case, peers: list[str], engine: str, seconds: float, tries: int) -> list[Row]:
-    """The rows of these peers; fewer where one is not here or does not agree, and stderr says so."""
+def _measure_case(
+    case: Case, peers: list[str], engine: str, seconds: float, tries: int
+) -> tuple[list[Row], int]:
+    """The rows of these peers, and how many computed something else than we; stderr tells who is left out."""
     torch.set_num_threads(case.threads)
     if case.memory:
-        return [_row(case, peer) | kernels_memory.row(case, peer, engine) for peer in peers]
+        return [_row(case, peer) | kernels_memory.row(case, peer, engine) for peer in peers], 0
     problem = make_problem(case)
     with torch.set_grad_enabled(case.training):
         contestants = {"saiki": ours(problem, engine)}
@@ -197,7 +211,8 @@ def _measure_case(case: Case, peers: list[str], engine: str, seconds: float, tri
             except Absent as reason:
                 _say(f"{case.label(peer)}: left out: {reason}")
         if len(contestants) == 1:
-            return []
+            return [], 0
+        built = len(contestants)
         worst, where, steps = error(problem, engine)
         firsts = _first_runs(case, contestants)
         turns = partial(_take_turns, contestants, firsts, seconds, _limit_of(case))
@@ -215,7 +230,7 @@ def _measure_case(case: Case, peers: list[str], engine: str, seconds: float, tri
             | {"saiki_spread": _spread(mine), "peer_spread": _spread(samples), "rounds": len(mine)}
             | {"error_in": where, "error_steps": steps, "others": others}
         )
-    return rows
+    return rows, built - len(contestants)
 
 
 def _row(case: Case, peer: str) -> Row:

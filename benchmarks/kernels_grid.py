@@ -31,6 +31,7 @@ STACK = "3 layers, bidirectional"
 FLOAT64 = "float64"
 BFLOAT16 = "bfloat16 weights"
 LAYERS = 3
+DISTURBED = 0.03  # share of the processors that others may have while a case is measured
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def row_key(row: dict[str, Any]) -> tuple[object, ...]:
 
 
 def quick() -> Iterator[Case]:
-    """Eight shapes, under 50 seconds."""
+    """Eight shapes, to see how things stand."""
     peers = ("torch.nn", "torch.nn packed", "torch loop")
     for cell, mode, B, H in (
         ("lstm", "train", 32, 128),
