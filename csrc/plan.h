@@ -26,19 +26,25 @@ struct Work {
     std::size_t panels;              // the most that can be cut
 };
 
+/// Whether a crew had better cut the rows than the units: each member then has rows enough to be busy with, long ones too, and the
+/// weights all fit into its cache.
+inline bool by_rows(const Work& w, int size) {
+    constexpr std::size_t cache = 1 << 20;  // of a core's second level: half of what today's servers have
+    return w.rows >= 4 * static_cast<std::size_t>(size) * w.steps && w.weight_bytes <= cache;  // four rows each, on average
+}
+
 /// How many threads are worth waking.
 inline int useful_threads(const Work& w, std::size_t runs, int threads) {
     if (threads > max_threads) threads = max_threads;
-    const double total = w.operations * static_cast<double>(w.steps * runs);
-    if (total < 1e6) return 1;  // some ten microseconds of work
+    if (w.operations * static_cast<double>(w.steps * runs) < 1e6) return 1;  // some ten microseconds of work
+    const int crew = threads / static_cast<int>(runs);
+    if (crew > 1 && !by_rows(w, crew) && w.operations < 2e5) return static_cast<int>(runs);  // a barrier costs more than half a step
     return threads;
 }
 
 /// Of a crew of `size` on one direction: into how many groups of rows.
 inline int row_groups(const Work& w, int size) {
-    constexpr std::size_t cache = 1 << 20;  // of a core's second level: half of what today's servers have
-    if (size == 1) return 1;
-    if (w.batch >= 4 * static_cast<std::size_t>(size) && w.weight_bytes <= cache) return size;
+    if (size == 1 || by_rows(w, size)) return size;
     for (int groups = 1; groups < size; ++groups)  // the fewest such that every member has a panel
         if (size % groups == 0 && static_cast<std::size_t>(size / groups) <= w.panels) return groups;
     return size;
