@@ -1,7 +1,8 @@
 """Which engine runs a job: the one named by the call, else by `use(...)`, else the best that can.
 
-"auto" takes torch's fused operator where torch has the cell's equation and the reference loop everywhere
-else, and says once which cells run on the loop. An engine asked for by name runs or raises.
+"auto" takes the native kernels where they are built and have the cell, then torch's fused operator where
+torch has the cell's equation, and the reference loop everywhere else, and says once which cells run on the
+loop. An engine asked for by name runs or raises.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from saiki.engine.operators import FAMILIES, target
 from saiki.engine.reference import Reference
 from saiki.engine.torch_fused import TorchFused
 
-ENGINES: dict[str, Engine] = {engine.name: engine for engine in (TorchFused(), NativeCPU(), Reference())}
-_AUTO = ("torch_fused", "reference")  # in order of preference
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (NativeCPU(), TorchFused(), Reference())}
+_AUTO = ("cpu", "torch_fused", "reference")  # in order of preference
 _CPU = torch.device("cpu")
 _BUILT_IN = frozenset(FAMILIES.values())
 _LISTS = (list, tuple)

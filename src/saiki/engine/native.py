@@ -9,7 +9,7 @@ from types import ModuleType
 
 def native() -> ModuleType | str:
     """The extension, or why it is not here."""
-    module = sys.modules.get("saiki._native")
+    module = sys.modules.get("saiki._native")  # looked up at every call of a layer
     if module is not None:
         return module
     try:
