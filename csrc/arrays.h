@@ -272,7 +272,7 @@ private:
         for (int axis = seen.rank; axis-- > 0;) {
             seen.shape[axis] = tensor.shape[axis];
             seen.stride[axis] = tensor.strides ? tensor.strides[axis] : dense;
-            dense *= tensor.shape[axis];
+            __builtin_mul_overflow(dense, tensor.shape[axis], &dense);  // wraps at sizes that no array has
         }
         seen.data = tensor.data ? static_cast<char*>(tensor.data) + tensor.byte_offset : nullptr;
         seen.writable = writable;
@@ -300,7 +300,7 @@ private:
         for (int axis = seen.rank; axis-- > 0;) {
             seen.shape[axis] = buffer.shape[axis];
             const std::int64_t bytes = buffer.strides ? buffer.strides[axis] : dense;  // ctypes tells none
-            dense *= buffer.shape[axis];
+            __builtin_mul_overflow(dense, buffer.shape[axis], &dense);
             if (buffer.shape[axis] > 1 && (buffer.itemsize < 1 || bytes % buffer.itemsize))
                 value_error(name.str() + " must be aligned to the size of its elements");
             seen.stride[axis] = buffer.itemsize ? bytes / buffer.itemsize : 0;
