@@ -48,7 +48,7 @@ test-long: $(VENV)/.everything  ## the same with full option grids, 20 kills, 10
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=10 $(PYTEST_FLAGS)
 
 sanitize: $(VENV)/.everything  ## the kernels' own tests, and malformed calls, under the sanitizers
-	rm -rf $(SANITIZED)/site $(SANITIZED)/cmake/programs
+	rm -rf $(SANITIZED)
 	PIP_CONSTRAINT=constraints.txt $(INSTALL) --no-deps --target $(SANITIZED)/site -C build-dir=$(SANITIZED)/cmake \
 		-C cmake.build-type=None -C install.strip=false -C cmake.define.SAIKI_SANITIZE=ON .
 	@ls $(SANITIZED)/site/saiki/_native.* || (echo "The sanitized build failed; pip -v tells why: make sanitize PIP_FLAGS=-v"; false)
