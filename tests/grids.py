@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 
-def pairwise(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Rows in which any two levels of any two factors meet at least once; always the same rows.
+def pairwise(factors: Mapping[str, Sequence[Any]], seed: int = 20011) -> list[dict[str, Any]]:
+    """Rows in which any two levels of any two factors meet at least once; the same rows for the same seed.
 
     Greedy: a row begins with the first pair that has not met, and then gives each factor the level that meets
     the most new ones (Cohen et al. 1997, "The AETG system").
@@ -22,7 +22,7 @@ def pairwise(factors: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
         for one, other in combinations(names, 2)
         for a, b in product(range(len(factors[one])), range(len(factors[other])))
     }
-    rows, draws = [], Random(20011)
+    rows, draws = [], Random(seed)
     while missing:
         one, a, other, b = next(iter(missing))
         row = {one: a, other: b}

@@ -178,14 +178,23 @@ def difference(ours: Numbers, theirs: Numbers, tolerance: float) -> str:
     assert ours.keys() == theirs.keys()
     wrong = []
     for name, truth in theirs.items():
-        assert ours[name].shape == truth.shape, f"{name}: {tuple(ours[name].shape)} for {tuple(truth.shape)}"
-        if not truth.numel():
-            continue
-        scale = max(1.0, float(truth.abs().max()))
-        error = float((ours[name].to(truth.dtype) - truth).abs().max()) / scale
+        error = off(name, ours[name], truth)
         if not error <= tolerance:  # NaN is wrong too
             wrong.append(f"{name}: {error:.3g}")
     return f"beyond {tolerance}: {', '.join(wrong)}" if wrong else ""
+
+
+def worst(ours: Numbers, theirs: Numbers) -> float:
+    """The largest error, in the same measure."""
+    return max(off(name, ours[name], truth) for name, truth in theirs.items())
+
+
+def off(name: str, ours: Tensor, truth: Tensor) -> float:
+    assert ours.shape == truth.shape, f"{name}: {tuple(ours.shape)} for {tuple(truth.shape)}"
+    if not truth.numel():
+        return 0.0
+    scale = max(1.0, float(truth.abs().max()))
+    return float((ours.to(truth.dtype) - truth).abs().max()) / scale
 
 
 def other_bits(ours: Numbers, theirs: Numbers) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -22,6 +23,7 @@ from layer_work import (
     other_bits,
     sizes_of,
     threads,
+    worst,
 )
 from saiki import engine, nn
 from saiki.cells import GRU, LSTM, Cell, Elman, Jordan
@@ -32,8 +34,8 @@ from saiki.engine.operators import make_kernel
 _native = pytest.importorskip("saiki._native", reason="the native extension was not built")
 
 TARGETS = _native.targets()
-# rounding of sums over up to some thousand rows, where the largest number counts as 1; bfloat16 has 8 bits
-TOLERANCE = {"float64": 1e-10, "float32": 1e-5, "bfloat16": 1e-2}
+# rounding of sums over up to some thousand rows, where the largest number counts as 1
+TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
 
 LSTM_WAYS: dict[str, dict[str, bool]] = {
     "": {},
@@ -108,15 +110,29 @@ def on_target(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 def agrees(work: Work, dtype: str, count: int) -> None:
     """Everything that comes out, against the reference in float64 on the same numbers."""
-    truth = work.learn("reference")
-    assert all(np.abs(value.numpy()).max(initial=0) < 1e8 for value in truth.values()), "the case explodes"
-    if dtype == "bfloat16":
-        ours = frozen(work.to(torch.float32), "bfloat16", count)
-        truth = {name: truth[name] for name in ours}
+    if dtype == "bfloat16":  # the matrices are rounded to it; all sums are taken in float32
+        ours, work, dtype = frozen(work.to(torch.float32), "bfloat16", count), rounded(work), "float32"
+        truth = work.run("reference")
     else:
         with nan_allocations(), threads(count):
             ours = work.to(getattr(torch, dtype)).learn("cpu")
-    assert not (wrong := difference(ours, truth, TOLERANCE[dtype])), wrong
+        truth = work.learn("reference")
+    assert all(np.abs(value.numpy()).max(initial=0) < 1e8 for value in truth.values()), "the case explodes"
+    wrong = difference(ours, truth, TOLERANCE[dtype])
+    if wrong and dtype == "float32":  # is it the case that amplifies roundings? then the reference's as well
+        theirs = work.to(torch.float32).learn("reference")
+        wrong = difference(ours, truth, 4 * worst({name: theirs[name] for name in ours}, truth))
+    assert not wrong, wrong
+
+
+def rounded(work: Work) -> Work:
+    """The same with the matrices that bfloat16 can hold, but for peepholes."""
+
+    def brief(name: str, value: torch.Tensor) -> torch.Tensor:
+        matrix = value.ndim == 2 and name != "weight_ph"
+        return value.to(torch.bfloat16).to(value.dtype) if matrix else value
+
+    return replace(work, params=[{k: brief(k, v) for k, v in params.items()} for params in work.params])
 
 
 def frozen(work: Work, weights: str = "same", count: int = 1) -> dict[str, torch.Tensor]:
@@ -154,20 +170,39 @@ FACTORS: dict[str, Any] = {
 }
 
 
+PAIRS = pairwise(FACTORS) + pairwise(FACTORS, seed=1)  # each pair meets in two different surroundings
+
+
 def check(case: dict[str, Any], seed: int) -> None:
     cell = STRUCTURES[case["structure"]](case["I"], case["H"], (case["gate"], case["inner"], case["outer"]))
     T = case["T"]
-    if getattr(cell, "coupled", False) and case["gate"] not in SQUASHED:
-        T = min(T, 9)  # i below 0 makes 1 - i more than 1, and c grows without bound
+    if isinstance(cell, LSTM):  # c grows where f is 1 or 1 - i above it, and is squared where f is p ∘ c
+        amplifies = case["gate"] not in SQUASHED
+        if amplifies and cell.peepholes:
+            T = min(T, 2)
+        elif not cell.forget_gate or (amplifies and cell.coupled):
+            T = min(T, 9)
     sizes = sizes_of(lengths_of(case["lengths"], case["B"], T, seed))
     agrees(draw_work(cell, sizes, WAYS[case["ways"]], seed=seed), case["dtype"], case["threads"])
 
 
-@pytest.mark.parametrize("number", range(len(PAIRS := pairwise(FACTORS))))
+@pytest.mark.parametrize("number", range(len(PAIRS)))
 def test_any_two_circumstances_together(on_target, number):
     """Options, activations, sizes, lengths, directions, instruction sets, precisions, threads: all pairs."""
     on_target(PAIRS[number]["target"])
     check(PAIRS[number], number)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_weights_of_eight_bits_lose_a_hundredth(on_target, target, structure):
+    on_target(target)
+    for seed, (H, sizes) in enumerate(((17, (5, 4, 4, 2)), (100, (7,) * 30), (64, (13, 13, 9)))):
+        work = draw_work(STRUCTURES[structure](16, H, PLAIN), sizes, seed=seed)
+        ours = frozen(work.to(torch.float32), "bfloat16")
+        # where nothing is forgotten, each step's loss is added to the ones before
+        tolerance = 1e-2 if getattr(work.cell, "forget_gate", True) else 2e-2
+        assert not (wrong := difference(ours, work.run("reference"), tolerance)), wrong
 
 
 @pytest.mark.long
@@ -177,7 +212,7 @@ def test_full_grid_of_circumstances(on_target, target, structure):
     """Every structure with all lengths, directions, precisions and threads; the rest goes round."""
     on_target(target)
     turning = ("gate", "inner", "outer", "H", "I", "B", "T")
-    draws = np.random.default_rng(7)
+    draws = np.random.default_rng([list(STRUCTURES).index(structure), TARGETS.index(target)])
     grid = product(*(FACTORS[name] for name in ("lengths", "ways", "dtype", "threads")))
     for seed, (lengths, ways, dtype, count) in enumerate(grid):
         case = {name: FACTORS[name][draws.integers(len(FACTORS[name]))] for name in turning}

@@ -65,7 +65,7 @@ def test_the_judge_sees_a_wrong_error_and_a_number_out_of_place(monkeypatch) -> 
 
 
 def test_malformed_calls_raise_and_valid_ones_stay_inside() -> None:
-    assert calls(0, 700) == ""
+    assert calls(0, 1500) == ""
 
 
 @pytest.mark.long
