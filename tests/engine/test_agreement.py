@@ -29,7 +29,6 @@ from saiki import engine, nn
 from saiki.cells import GRU, LSTM, Cell, Elman, Jordan
 from saiki.core.activations import ACTIVATIONS
 from saiki.core.ragged import Ragged
-from saiki.engine.operators import make_kernel
 
 _native = pytest.importorskip("saiki._native", reason="the native extension was not built")
 
@@ -135,21 +134,13 @@ def rounded(work: Work) -> Work:
     return replace(work, params=[{k: brief(k, v) for k, v in params.items()} for params in work.params])
 
 
-def frozen(work: Work, weights: str = "same", count: int = 1) -> dict[str, torch.Tensor]:
-    """Outputs and final states from weights that were packed beforehand."""
-    cell = work.cell
-    kernel = make_kernel(cell, work.data.dtype, _native.default_target())
-    empty = lambda *shape: torch.empty(shape, dtype=work.data.dtype)
-    runs, results = [], []
+def frozen(work: Work, weights: str = "float32", count: int = 1) -> dict[str, torch.Tensor]:
+    """Outputs and final states from sessions, which pack their weights beforehand."""
+    results = []
     with nan_allocations():
         for way, params, first in zip(work.directions, work.params, work.states):
-            given = tuple(params.get(name) for name in _native.parameters)
-            output = empty(len(work.data), cell.output_size)
-            last = cell.state_type(*(empty(*s.shape) for s in first))
-            packed = kernel.pack(given, weights, count)
-            runs.append((way == "reverse", packed, tuple(first), output, tuple(last), None))
-            results.append(engine.Run(output, last, {}))
-    kernel.forward(work.data, work.batch_sizes, tuple(runs), count)
+            session = engine.session(work.cell, params, weights=weights, direction=way, threads=count)
+            results.append(engine.Run(*session.run(work.data, work.batch_sizes, first), {}))
     return work.named(results)
 
 
@@ -327,8 +318,27 @@ def test_inference_training_and_frozen_sessions_agree(on_target, target, shape, 
     assert not other_bits(plain, {name: learned[name] for name in plain})
     for count in (1, 2):
         assert not other_bits(frozen(work, count=count), plain), f"a session on {count} threads"
-    rounded = frozen(work, weights="bfloat16")
-    assert not other_bits(frozen(work, weights="bfloat16", count=2), rounded)
+    brief = frozen(work, weights="bfloat16")
+    assert not other_bits(frozen(work, weights="bfloat16", count=2), brief)
+
+
+@every_target
+@every_family
+@pytest.mark.parametrize("weights", ["float32", "float64", "bfloat16"])
+def test_step_by_step_is_the_whole_sequence(on_target, target, family, weights):
+    on_target(target)
+    dtype = torch.float64 if weights == "float64" else torch.float32
+    for H, B in ((17, 1), (33, 5), (128, 1)):
+        work = draw_work(FAMILIES[family](16, H, PLAIN), (B,) * 9, ("forward",), dtype)
+        whole = frozen(work, weights)
+        session = engine.session(work.cell, work.params[0], weights=weights)
+        state, outputs = work.states[0], []
+        with nan_allocations():
+            for x in work.data.split(B):
+                state = session.step(x, state)
+                outputs.append(getattr(state, work.cell.output))
+        walked = work.named([engine.Run(torch.cat(outputs), state, {})])
+        assert not other_bits(walked, whole), f"H={H}, B={B}"
 
 
 @every_target
