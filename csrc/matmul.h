@@ -19,6 +19,8 @@ struct ProductTile {
     std::size_t b_row, depth;
     const T* bias;         // at this tile's first row or column, or null
     std::size_t bias_row;  // 0: a number for each column; 1: one for each row
+    const T* start;        // sums that are gone on with, whole vectors, or null
+    std::size_t start_row;
     T* c;
     std::size_t c_row, last;  // last: columns of C in the last vector
     bool add;                 // to what C holds
@@ -37,7 +39,9 @@ __attribute__((noinline)) void product_tile(const ProductTile<T>& tile) {
     for (std::size_t v = 0; v < vectors; ++v) {
         const Vec<T> start = tile.bias && !tile.bias_row ? part(tile.bias, v) : Vec<T>{};
         for (std::size_t m = 0; m < rows; ++m)
-            sums[m][v] = tile.bias && tile.bias_row ? broadcast(tile.bias[m]) : start;
+            sums[m][v] = tile.start                   ? load(tile.start + m * tile.start_row + v * W)
+                         : tile.bias && tile.bias_row ? broadcast(tile.bias[m])
+                                                      : start;
     }
     constexpr std::size_t ahead = 8;  // steps; the core foresees no rows that lie pages apart
     const T *a = tile.a, *b = tile.b;
@@ -106,7 +110,7 @@ struct ProductPlan {
     bool in_place;     // B is read where it lies, but for a panel that ends inside a vector
     bool turned;       // A, stored transposed, is copied block by block
     std::size_t vectors, panels, at_once;  // of a panel; panels in all, and those that are gone through together
-    std::size_t copied;                    // of B's depth is copied at once
+    std::size_t copied, step;              // of B's depth is copied, and multiplied, at once
     std::size_t down, across;              // C is cut among so many threads
     std::size_t b_size, a_size, c_size;    // numbers that a thread's copies take
 
@@ -124,14 +128,17 @@ struct ProductPlan {
         turned = p.a_transposed && p.a_stride > 2 * W && (panels > 1 || p.M > Tiles::height(vectors));
 
         const std::size_t piece = p.K < depth ? p.K : depth;
-        copied = exchanged ? p.K : piece;
+        // under few rows the copy of a B that is turned is most of the work: so it does not leave the first-level cache
+        const bool shallow = !exchanged && p.b_transposed && p.M <= Tiles::height(vectors);
+        step = shallow && piece > 4 * W ? 4 * W : piece;
+        copied = exchanged ? p.K : step;
         const std::size_t panel = vectors * W * copied;
         at_once = cache / sizeof(T) / panel;
-        if (at_once < 1) at_once = 1;
+        if (at_once < 1 || step < piece) at_once = 1;
         if (at_once > panels) at_once = panels;
         b_size = at_once * panel;
         a_size = turned ? block * piece : 0;
-        c_size = exchanged ? block * at_once * vectors * W : 0;
+        c_size = (exchanged ? block : step < piece ? p.M : 0) * at_once * vectors * W;
         cut(threads);
     }
 
@@ -220,8 +227,12 @@ void product_part(const ProductPlan<T>& plan, Span rows, Span span, T* memory) {
             T* const c = plan.exchanged ? back : p.c + begin * p.c_stride + first;
             const std::size_t c_row = plan.exchanged ? b.vectors * W : p.c_stride;
 
-            for (std::size_t k = 0; k < p.K; k += Plan::depth) {
-                const std::size_t depth = p.K - k < Plan::depth ? p.K - k : Plan::depth;
+            for (std::size_t k = 0, next; k < p.K; k = next) {
+                const std::size_t piece = k / Plan::depth * Plan::depth;  // where it begins
+                const std::size_t piece_end = p.K - piece < Plan::depth ? p.K : piece + Plan::depth;
+                next = piece_end - k < plan.step ? piece_end : k + plan.step;
+                const std::size_t depth = next - k;
+                const bool goes_on = next < piece_end;
                 const std::size_t passed = k % plan.copied;
                 const T* const lies = p.b_transposed ? p.b + first * p.b_stride + k : p.b + k * p.b_stride + first;
                 if (passed == 0 && begin == rows.from) {
@@ -242,7 +253,9 @@ void product_part(const ProductPlan<T>& plan, Span rows, Span span, T* memory) {
                     tile.depth = depth;
                     tile.c_row = c_row;
                     tile.bias_row = plan.exchanged ? 1 : 0;
-                    tile.add = p.accumulate || k > 0;
+                    tile.add = !goes_on && (p.accumulate || piece > 0);
+                    tile.start_row = wide;
+                    if (goes_on) tile.c_row = wide;
                     const auto down = [&](Span some, std::size_t vectors) {  // all of so many vectors
                         const Tiles tiles(height, ProductTiles<T>::height(vectors));
                         std::size_t row = 0;
@@ -255,6 +268,8 @@ void product_part(const ProductPlan<T>& plan, Span rows, Span span, T* memory) {
                                 tile.b_row = here ? p.b_stride : vectors * W;
                                 tile.bias = k || !p.bias ? nullptr : p.bias + (plan.exchanged ? top + row : first + column);
                                 tile.c = c + (top - begin + row) * c_row + column;
+                                if (k > piece) tile.start = back + (top - begin + row) * wide;
+                                if (goes_on) tile.c = back + (top - begin + row) * wide;
                                 tile.last = left < vectors * W && !plan.exchanged ? left - (vectors - 1) * W : W;
                                 product_tiles<T>.of[vectors - 1][tiles.rows(t) - 1](tile);
                             }
