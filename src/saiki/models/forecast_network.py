@@ -29,6 +29,7 @@ from torch import Tensor
 
 from saiki.core.errors import OptionError, ShapeError
 from saiki.core.ragged import Ragged
+from saiki.engine import product
 from saiki.models.baselines import MOST_WINDOWS, ridge_map
 from saiki.models.forecast_windows import Array, WindowInputs, WindowSource
 from saiki.models.options import Layer
@@ -111,7 +112,7 @@ class Head(torch.nn.Module):
     def forward(self, r: Tensor, known: Tensor | None) -> Tensor:
         """See the class."""
         sizes = (self.shape.horizon, self.shape.targets, self.shape.parameters)
-        a = torch.nn.functional.linear(r, self.weight, self.bias).view(len(r), *sizes)
+        a = product.linear(r, self.weight, self.bias).view(len(r), *sizes)
         if known is None:
             return a
         unit = torch.tanh(self.state(r)[:, None] + self.known(known))  # (B, H, 32)

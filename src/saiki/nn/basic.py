@@ -16,6 +16,7 @@ from saiki.core.initialisers import initialise
 from saiki.core.names import choose
 from saiki.core.ragged import Ragged
 from saiki.core.random import generator as make_generator
+from saiki.engine import product
 from saiki.nn.flow import (
     Flow,
     Layer,
@@ -219,7 +220,7 @@ class Dense(Layer):
         return self.size
 
     def _rows(self, x: Tensor) -> Tensor:
-        return _apply(self.activation, torch.nn.functional.linear(x, self.weight, self.bias))
+        return _apply(self.activation, product.linear(x, self.weight, self.bias))
 
     def extra_repr(self) -> str:
         """Options for print()."""

@@ -14,6 +14,7 @@ from saiki.core.checks import require_bool, require_int
 from saiki.core.initialisers import initialise
 from saiki.core.ragged import Ragged
 from saiki.core.random import generator as make_generator
+from saiki.engine import product
 from saiki.nn.flow import Flow, Layer, require_dtype, require_features, require_ragged
 
 MAX_SEGMENT = 65_536  # steps of a piece; a size from a file is checked before anything is allocated
@@ -165,7 +166,7 @@ class AttentionPool(Layer):
     def _weights(self, x: Ragged) -> Tensor:
         """(N,) softmax of the scores over each sequence's own steps."""
         sequence = x.row_sequence
-        scores = torch.tanh(x.data @ self.weight.T + self.bias) @ self.query  # (N,)
+        scores = torch.tanh(product.linear(x.data, self.weight, self.bias)) @ self.query  # (N,)
         with torch.no_grad():  # a shift that the softmax does not see; keeps exp from overflowing
             largest = scores.new_zeros(x.B).scatter_reduce(0, sequence, scores, "amax", include_self=False)
         exps = torch.exp(scores - largest[sequence])
