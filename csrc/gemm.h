@@ -37,17 +37,37 @@ struct BFloat16 {
     std::uint16_t upper;
 };
 
-template <class T>
-SAIKI_INLINE Vec<T> weights(const T* from) {
-    return load(from);
+/// A panel's `vectors` vectors of one k.
+template <class T, std::size_t vectors>
+SAIKI_INLINE void load_weights(const T* from, Vec<T>* w) {
+    for (std::size_t v = 0; v < vectors; ++v) w[v] = load(from + v * width<T>);
 }
-template <class T>
-SAIKI_INLINE Vec<float> weights(const BFloat16* from) {
-    typedef std::uint16_t Half __attribute__((vector_size(vector_bytes / 2)));
-    typedef std::uint32_t Whole __attribute__((vector_size(vector_bytes)));
-    Half half;
-    __builtin_memcpy(&half, from, sizeof half);
-    return (Vec<float>)(__builtin_convertvector(half, Whole) << 16);
+/// Two vectors of bfloat16 lie zipped, the first in the lower halves of 32 bits: a shift and a mask give them back. One
+/// that is left over lies by itself.
+template <class T, std::size_t vectors>
+SAIKI_INLINE void load_weights(const BFloat16* from, Vec<float>* w) {
+    typedef std::uint32_t Words __attribute__((vector_size(vector_bytes)));
+    constexpr std::size_t W = width<float>;
+    for (std::size_t v = 0; v + 1 < vectors; v += 2) {
+        Words both;
+        __builtin_memcpy(&both, from + v * W, sizeof both);
+        w[v] = (Vec<float>)(both << 16);
+        w[v + 1] = (Vec<float>)(both & 0xffff0000u);
+    }
+    if constexpr (vectors % 2 == 1) {
+        const BFloat16* last = from + (vectors - 1) * W;
+#if defined(__AVX512F__)
+        const Words words = (Words)_mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(last)));
+#elif defined(__AVX2__)
+        const Words words = (Words)_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(last)));
+#else
+        typedef std::uint16_t Halves __attribute__((vector_size(vector_bytes / 2)));
+        Halves halves;
+        __builtin_memcpy(&halves, last, sizeof halves);
+        const Words words = __builtin_convertvector(halves, Words);
+#endif
+        w[vectors - 1] = (Vec<float>)(words << 16);
+    }
 }
 
 /// A piece of the rows to be multiplied: a[m][k] for `length` values of k.
@@ -96,8 +116,7 @@ __attribute__((noinline)) void compute(const Tile<T, P>& tile) {
             for (std::size_t line = 0; line < ahead_lines; ++line) __builtin_prefetch(ahead + 64 * line, 0, 2);
             ahead += 64 * ahead_lines;
             Vec<T> w[panels * vectors];
-            for (std::size_t p = 0; p < panels; ++p)
-                for (std::size_t v = 0; v < vectors; ++v) w[p * vectors + v] = weights<T>(panel + p * panel_step + v * W);
+            for (std::size_t p = 0; p < panels; ++p) load_weights<T, vectors>(panel + p * panel_step, w + p * vectors);
             for (std::size_t m = 0; m < rows; ++m) {
                 const Vec<T> x = broadcast(a[m * row]);
                 for (std::size_t v = 0; v < panels * vectors; ++v) sums[m][v] = fma(x, w[v], sums[m][v]);

@@ -27,23 +27,29 @@ SAIKI_INLINE void transpose(Vec<T> (&rows)[width<T>]) {
     }
 }
 
+/// Vector v of `vectors` of one k, as load_weights has it.
 template <class T>
-SAIKI_INLINE void store_weights(T* to, Vec<T> v) {
-    store(to, v);
+SAIKI_INLINE void store_weights(T* row, std::size_t v, std::size_t, Vec<T> w) {
+    store(row + v * width<T>, w);
 }
 /// Rounds to the nearest bfloat16, ties to even; a NaN stays one.
-SAIKI_INLINE void store_weights(BFloat16* to, Vec<float> v) {
-    typedef std::uint32_t Whole __attribute__((vector_size(vector_bytes)));
-    typedef std::uint16_t Half __attribute__((vector_size(vector_bytes / 2)));
-    const Whole whole = (Whole)v;
-    const Whole rounded = (whole + 0x7fffu + ((whole >> 16) & 1u)) >> 16;
-    const Half half = __builtin_convertvector(v == v ? rounded : (whole >> 16 | 0x40u), Half);
-    __builtin_memcpy(to, &half, sizeof half);
+SAIKI_INLINE void store_weights(BFloat16* row, std::size_t v, std::size_t vectors, Vec<float> w) {
+    constexpr std::size_t W = width<float>;
+    const bool zipped = (v | 1) < vectors;
+    BFloat16* to = zipped ? row + (v & ~std::size_t(1)) * W + (v & 1) : row + v * W;
+    for (std::size_t u = 0; u < W; ++u) {
+        const float number = w[u];
+        std::uint32_t whole;
+        __builtin_memcpy(&whole, &number, sizeof whole);
+        const std::uint32_t upper = number == number ? (whole + 0x7fffu + (whole >> 16 & 1u)) >> 16 : (whole >> 16 | 0x40u);
+        to[u * (zipped ? 2 : 1)] = {static_cast<std::uint16_t>(upper)};
+    }
 }
 
-/// One vector of a panel from `units` ≤ width neighbouring rows of a row-major matrix: lane u at depth k is m[u][k].
+/// Vector v of a panel, its first row at `row`, from `units` ≤ width neighbouring rows of a row-major matrix: lane u at depth k is m[u][k].
 template <class T, class P>
-inline void pack_vector(const T* m, std::size_t m_row, std::size_t units, std::size_t depth, P* to, std::size_t to_step) {
+inline void pack_vector(const T* m, std::size_t m_row, std::size_t units, std::size_t depth, P* row, std::size_t v,
+                        std::size_t vectors) {
     constexpr std::size_t W = width<T>;
     for (std::size_t k = 0; k < depth; k += W) {
         const std::size_t steps = depth - k < W ? depth - k : W;
@@ -53,7 +59,7 @@ inline void pack_vector(const T* m, std::size_t m_row, std::size_t units, std::s
             if (u < units) block[u] = steps == W ? load(m + u * m_row + k) : load(m + u * m_row + k, steps);
         }
         transpose<T>(block);
-        for (std::size_t i = 0; i < steps; ++i) store_weights(to + (k + i) * to_step, block[i]);
+        for (std::size_t i = 0; i < steps; ++i) store_weights(row + (k + i) * vectors * W, v, vectors, block[i]);
     }
 }
 
@@ -68,7 +74,7 @@ void pack_units(const T* m, std::size_t m_row, std::size_t depth, std::size_t un
         for (std::size_t v = 0; v < vectors; ++v) {
             const std::size_t column = p * b.per_panel + v, first = column / gates * W, gate = first_gate + column % gates;
             const std::size_t count = units - first < W ? units - first : W;
-            pack_vector(m + (gate * units + first) * m_row, m_row, count, depth, b.panel(p) + (from * vectors + v) * W, vectors * W);
+            pack_vector(m + (gate * units + first) * m_row, m_row, count, depth, b.panel(p) + from * vectors * W, v, vectors);
         }
     }
 }
@@ -82,10 +88,10 @@ void pack_straight(const T* m, std::size_t m_row, std::size_t rows, std::size_t 
         const std::size_t vectors = b.vectors_of(p);
         P* to = b.panel(p) + from * vectors * W;
         for (std::size_t k = 0; k < rows; ++k) {
-            for (std::size_t v = 0; v < vectors; ++v, to += W) {
+            for (std::size_t v = 0; v < vectors; ++v) {
                 const std::size_t column = (p * b.per_panel + v) * W;
                 const std::size_t count = columns - column < W ? columns - column : W;
-                store_weights(to, count == W ? load(m + k * m_row + column) : load(m + k * m_row + column, count));
+                store_weights(to + k * vectors * W, v, vectors, count == W ? load(m + k * m_row + column) : load(m + k * m_row + column, count));
             }
         }
     }
