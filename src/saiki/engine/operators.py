@@ -251,7 +251,7 @@ def _is_plain(keyset: torch._C.DispatchKeySet) -> bool:
     return bool((keyset & _BELOW).raw_repr() == _PLAIN)
 
 
-def _below(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+def below(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
     """Go on beneath autograd: straight to the CPU's kernel where nobody else is looking."""
     if _is_plain(keyset):
         return plain(*args)
@@ -259,15 +259,15 @@ def _below(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., 
         return operator.redispatch(keyset & _BELOW, *args)
 
 
-def _below_node(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
-    """`_below` inside of a node, where gradients are off: for its own level, not for those beneath."""
+def below_node(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+    """`below` inside of a node, where gradients are off: for its own level, not for those beneath."""
     if _is_plain(keyset):
         return plain(*args)
     with torch.set_grad_enabled(torch._C._are_functorch_transforms_active()):
-        return _below(keyset, operator, plain, *args)
+        return below(keyset, operator, plain, *args)
 
 
-def _applied(node: type[torch.autograd.Function], *args: Any) -> Any:  # noqa: ANN401
+def applied(node: type[torch.autograd.Function], *args: Any) -> Any:  # noqa: ANN401
     """node.apply(*args), as of one level where transforms of torch.func are at work.
 
     The dispatcher has opened the level already when it comes to autograd, and goes on to the next beneath it;
@@ -294,7 +294,7 @@ class _Layer(torch.autograd.Function):
         *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         args = (data, batch_sizes, tensors[:P], tensors[P:], cell, reverse, True)
-        output, last, saved = _below_node(keyset, _LAYER, run_forward, *args)
+        output, last, saved = below_node(keyset, _LAYER, run_forward, *args)
         ctx.save_for_backward(data, batch_sizes, output, *tensors, *saved)
         ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
@@ -355,7 +355,7 @@ class _LayerBackward(torch.autograd.Function):
         P, S, K = sizes
         parameters, states = tensors[:P], tensors[P : P + S]
         saved, d_last = tensors[P + S : P + S + K], tensors[P + S + K :]
-        grads = _below_node(
+        grads = below_node(
             *(keyset, _BACKWARD, run_backward),
             *(data, batch_sizes, parameters, states, output, saved, d_output, d_last, cell, reverse, wanted),
         )
@@ -452,11 +452,11 @@ def _autograd_forward(
 ) -> Result:
     if torch.is_grad_enabled() and torch._C._any_requires_grad(data, *parameters, *states):
         P = len(parameters)
-        output, *rest = _applied(_Layer, keyset, cell, reverse, P, data, batch_sizes, *parameters, *states)
+        output, *rest = applied(_Layer, keyset, cell, reverse, P, data, batch_sizes, *parameters, *states)
         S = len(states)
         return output, rest[:S], rest[S:] if save else []
     args = (data, batch_sizes, parameters, states, cell, reverse, save)
-    result: Result = _below(keyset, _LAYER, run_forward, *args)
+    result: Result = below(keyset, _LAYER, run_forward, *args)
     return result
 
 
@@ -479,7 +479,7 @@ def _autograd_backward(
         if torch._C._any_requires_grad(*leaves):
             sizes = (len(parameters), len(states), len(saved))
             return list(
-                _applied(
+                applied(
                     *(
                         _LayerBackward,
                         keyset,
@@ -496,7 +496,7 @@ def _autograd_backward(
                 )
             )
     args = (data, batch_sizes, parameters, states, output, saved, d_output, d_last, cell, reverse, wanted)
-    grads: list[Tensor] = _below(keyset, _BACKWARD, run_backward, *args)
+    grads: list[Tensor] = below(keyset, _BACKWARD, run_backward, *args)
     return grads
 
 
@@ -577,12 +577,12 @@ def _vmap_backward(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any
 
 # --- registration -------------------------------------------------------------------------------------------
 
-_LIBRARY = torch.library.Library("saiki", "DEF")
-_LIBRARY.define(
+LIBRARY = torch.library.Library("saiki", "DEF")
+LIBRARY.define(
     "layer(Tensor data, Tensor batch_sizes, Tensor[] parameters, Tensor[] states, str cell, bool[] reverse, "
     "bool save=False) -> (Tensor output, Tensor[] last, Tensor[] saved)"
 )
-_LIBRARY.define(
+LIBRARY.define(
     "layer_backward(Tensor data, Tensor batch_sizes, Tensor[] parameters, Tensor[] states, Tensor output, "
     "Tensor[] saved, Tensor? d_output, Tensor?[] d_last, str cell, bool[] reverse, bool[] wanted) -> Tensor[]"
 )
@@ -592,9 +592,9 @@ for _name, _cpu, _fake, _autograd, _vmap in (
     ("layer", run_forward, _fake_forward, _autograd_forward, _vmap_forward),
     ("layer_backward", run_backward, _fake_backward, _autograd_backward, _vmap_backward),
 ):
-    _LIBRARY.impl(_name, _cpu, "CPU")
-    _LIBRARY.impl(_name, _autograd, "Autograd", with_keyset=True)
-    torch.library.register_fake(f"saiki::{_name}", _fake, lib=_LIBRARY)
-    torch.library.register_vmap(f"saiki::{_name}", _vmap, lib=_LIBRARY)
+    LIBRARY.impl(_name, _cpu, "CPU")
+    LIBRARY.impl(_name, _autograd, "Autograd", with_keyset=True)
+    torch.library.register_fake(f"saiki::{_name}", _fake, lib=LIBRARY)
+    torch.library.register_vmap(f"saiki::{_name}", _vmap, lib=LIBRARY)
 
 layer = _LAYER

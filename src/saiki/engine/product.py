@@ -19,11 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from saiki.engine.native import native
-from saiki.engine.operators import _LIBRARY as LIBRARY
-from saiki.engine.operators import _applied as applied
-from saiki.engine.operators import _below as below
-from saiki.engine.operators import _below_node as below_node
-from saiki.engine.operators import require_native, target
+from saiki.engine.operators import LIBRARY, applied, below, below_node, require_native, target
 
 SMALLEST = 16  # features in or out: a vector of the widest registers
 LEAST = 1 << 16  # weights: below, what a call costs beside its work shows
