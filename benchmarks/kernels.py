@@ -55,7 +55,7 @@ from saiki.core.errors import SaikiError
 from saiki.engine import info
 
 LONG_S = 0.3  # of a run this long, a cold start is a small part
-BLOCK_S = 0.002  # a sample is the mean of as many runs as fit
+BLOCK_S = 0.006  # a sample is the mean of as many runs as fit
 SETTLE_S = 0.03  # threads of another pool spin for some milliseconds after its last run
 LIMIT_S = 0.005  # of multiply-adds a round
 MOST_ROUNDS = 60
