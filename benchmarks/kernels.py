@@ -57,6 +57,7 @@ from saiki.engine import info
 LONG_S = 0.3  # of a run this long, a cold start is a small part
 BLOCK_S = 0.006  # a sample is the mean of as many runs as fit
 SETTLE_S = 0.03  # threads of another pool spin for some milliseconds after its last run
+WAKE_S = 0.02  # a virtual processor that slept is slow at first
 LIMIT_S = 0.005  # of multiply-adds a round
 MOST_ROUNDS = 60
 AGREE = 1e-3  # relative difference that a peer's result may have; with bfloat16 weights 0.03
@@ -292,7 +293,7 @@ def _take_turns(
     runs = {name: max(1, round(BLOCK_S / last)) for name, last in lasts.items()}
     foreign = any(contestant.foreign for contestant in contestants.values())
     a_round = sum(lasts[name] * (runs[name] + (lasts[name] < LONG_S)) for name in contestants)
-    a_round += LIMIT_S + 2 * SETTLE_S * foreign
+    a_round += LIMIT_S + 2 * (SETTLE_S + WAKE_S) * foreign
     fewest = 5 if a_round < 1 else 3 if a_round < 10 else 2 if a_round < 30 else 1
     rounds = min(MOST_ROUNDS, max(fewest, math.ceil(seconds * len(contestants) / a_round)))
     times: dict[str, list[float]] = {name: [] for name in contestants}
@@ -305,6 +306,7 @@ def _take_turns(
             for name, contestant in contestants.items():
                 if contestant.foreign or spinning:
                     time.sleep(SETTLE_S)
+                    _wake(contestant)
                 spinning = contestant.foreign
                 if lasts[name] < LONG_S:
                     contestant.run()
@@ -317,6 +319,13 @@ def _take_turns(
     finally:
         gc.enable()
     return times, statistics.median(limits) if limits else None
+
+
+def _wake(contestant: Contestant) -> None:
+    """Run until processors that slept are at their full speed again."""
+    end = time.perf_counter() + WAKE_S
+    while time.perf_counter() < end:
+        contestant.run()
 
 
 def _undisturbed(
