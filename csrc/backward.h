@@ -293,28 +293,47 @@ void pack_operand(const Spec& spec, const Contraction<T>& c, const T* data, std:
 template <class T>
 void contract(const Contraction<T>& c, std::size_t n0, std::size_t n1, const Columns<T>& operand, Span mine) {
     constexpr std::size_t W = width<T>;
+    constexpr std::size_t most = 4;  // panels of deltas that see a panel of the operand before the next is read
+    struct Segment {
+        Piece<T> piece;
+        std::size_t units;
+        T* out;
+    };
     const std::size_t columns = c.operand.columns;
     for (std::size_t i = mine.from; i < mine.to;) {
-        const std::size_t gate = i / c.blocks, block = i % c.blocks, vector = c.first_vector[gate] + block;
-        // neighbours in the same panel of deltas go together
-        std::size_t together = panel_vectors - vector % panel_vectors;
-        if (together > c.blocks - block) together = c.blocks - block;
-        if (together > mine.to - i) together = mine.to - i;
-        const std::size_t left = c.units - block * W, units = left < together * W ? left : together * W;
-        const Piece<T> piece{c.deltas.at(vector, n0), 1, Deltas<T>::row, n1 - n0};
-        T* out = c.out + (gate * c.units + block * W) * columns;
-        multiply(&piece, 1, 0, units, operand, 0, Span{0, operand.panels()}, static_cast<const T*>(nullptr), 0,
-                 [&](std::size_t p, std::size_t row, std::size_t rows, const T* sums, std::size_t sums_row) {
-                     for (std::size_t m = 0; m < rows; ++m)
-                         for (std::size_t v = 0; v < operand.vectors_of(p); ++v) {
-                             const std::size_t k = (p * operand.per_panel + v) * W, count = columns - k < W ? columns - k : W;
-                             T* to = out + (row + m) * columns + k;
-                             Vec<T> sum = load(sums + m * sums_row + v * W);
-                             if (n0) sum = load_units(to, count) + sum;
-                             store_units(to, sum, count);
-                         }
-                 });
-        i += together;
+        Segment segments[most];
+        std::size_t count = 0;
+        for (; i < mine.to && count < most; ++count) {
+            const std::size_t gate = i / c.blocks, block = i % c.blocks, vector = c.first_vector[gate] + block;
+            // neighbours in the same panel of deltas go together
+            std::size_t together = panel_vectors - vector % panel_vectors;
+            if (together > c.blocks - block) together = c.blocks - block;
+            if (together > mine.to - i) together = mine.to - i;
+            const std::size_t left = c.units - block * W;
+            segments[count] = {{c.deltas.at(vector, n0), 1, Deltas<T>::row, n1 - n0},
+                               left < together * W ? left : together * W,
+                               c.out + (gate * c.units + block * W) * columns};
+            i += together;
+        }
+        for (std::size_t p = 0; p < operand.panels(); ++p) {
+            const std::size_t next = p + 1 < operand.panels() ? p + 1 : 0, vectors = operand.vectors_of(p);
+            const std::size_t ahead = operand.vectors_of(next) * W * operand.depth / count;  // of the next panel, a segment's share
+            for (std::size_t k = 0; k < count; ++k) {
+                const Segment& segment = segments[k];
+                multiply(&segment.piece, 1, 0, segment.units, operand, 0, Span{p, p + 1}, static_cast<const T*>(nullptr), 0,
+                         [&](std::size_t, std::size_t row, std::size_t rows, const T* sums, std::size_t sums_row) {
+                             for (std::size_t m = 0; m < rows; ++m)
+                                 for (std::size_t v = 0; v < vectors; ++v) {
+                                     const std::size_t column = (p * operand.per_panel + v) * W, left = columns - column;
+                                     T* to = segment.out + (row + m) * columns + column;
+                                     Vec<T> sum = load(sums + m * sums_row + v * W);
+                                     if (n0) sum = load_units(to, left < W ? left : W) + sum;
+                                     store_units(to, sum, left < W ? left : W);
+                                 }
+                         },
+                         {operand.panel(next) + k * ahead, ahead * sizeof(T)});
+            }
+        }
     }
 }
 
@@ -365,6 +384,38 @@ void sum_rows(const Spec& spec, const BackwardShared<T>& shared, int rank, int s
             store_units(out + b * W, i, units);
             if (forgets) store_units(out + z.H + b * W, f, units);
             store_units(out + (forgets ? 2 : 1) * z.H + b * W, o, units);
+        }
+    }
+}
+
+constexpr std::size_t d_block = 96;  // rows of dx that see a panel of W before the next is read
+
+/// dx = Σ over directions and gates of delta · W, this thread's rows. Where there are many gates' units they come a part at a
+/// time, so that the deltas of a block of rows stay in the cache while the panels pass; `sums` (d_block, columns of W) holds
+/// what there is until then.
+template <class T>
+void d_of_data(const Sizes<T>& z, const DeltaPieces<T>& deltas, const Columns<T>& input, T* d_data, std::size_t N, T* sums, int rank, int size) {
+    constexpr std::size_t W = width<T>, most = 16;  // pieces a part: 1024 float32 of the widest vectors
+    const std::size_t sums_row = input.vectors * W;
+    const Span mine = share((N + d_block - 1) / d_block, rank, size);
+    for (std::size_t b = mine.from; b < mine.to; ++b) {
+        const std::size_t first = b * d_block, rows = N - first < d_block ? N - first : d_block;
+        std::size_t depth = 0;
+        for (std::size_t q = 0; q < deltas.count; q += most) {
+            const std::size_t count = deltas.count - q < most ? deltas.count - q : most;
+            const bool last = q + count == deltas.count;
+            multiply(static_cast<const Piece<T>*>(deltas.pieces + q), count, first, rows, input, depth, Span{0, input.panels()},
+                     q ? static_cast<const T*>(sums) : nullptr, sums_row,
+                     [&](std::size_t p, std::size_t row, std::size_t height, const T* tile, std::size_t tile_row) {
+                         for (std::size_t m = 0; m < height; ++m)
+                             for (std::size_t v = 0; v < input.vectors_of(p); ++v) {
+                                 const std::size_t k = (p * input.per_panel + v) * W, left = z.I - k;
+                                 const Vec<T> sum = load(tile + m * tile_row + v * W);
+                                 if (last) store_units(d_data + (first + row + m) * z.I + k, sum, left < W ? left : W);
+                                 else store(sums + (row + m) * sums_row + k, sum);
+                             }
+                     });
+            for (std::size_t k = q; k < q + count; ++k) depth += deltas.pieces[k].length;
         }
     }
 }
@@ -439,6 +490,7 @@ void backward(const Spec& spec, const Batch<T>& batch, const Backward<T>* runs, 
         input.depth = run_count * z.G * z.H, input.vectors = blocks_of(z.I, width<T>), input.lanes = width<T>;
         input.base = scratch.take<T>(input.size());
     }
+    T* const d_rows = d_data ? scratch.take<T>(static_cast<std::size_t>(threads) * d_block * input.vectors * width<T>) : nullptr;
     // the weights' gradients, and room for a chunk of each operand
     Contraction<T> contractions[2 * 4];
     Columns<T> operands[2 * 4];
@@ -506,23 +558,7 @@ void backward(const Spec& spec, const Batch<T>& batch, const Backward<T>* runs, 
                 contract(contractions[c], n0, n1, operands[c], share(contractions[c].gates * contractions[c].blocks, rank, size));
             all.wait(size);
         }
-        if (d_data) {
-            constexpr std::size_t block = 96;  // rows that see a panel of W before the next is read
-            const Span mine = share((N + block - 1) / block, rank, size);
-            for (std::size_t b = mine.from; b < mine.to; ++b) {
-                const std::size_t first = b * block, rows = N - first < block ? N - first : block;
-                multiply(static_cast<const Piece<T>*>(to_data.pieces), to_data.count, first, rows, input, 0, Span{0, input.panels()},
-                         static_cast<const T*>(nullptr), 0,
-                         [&](std::size_t p, std::size_t row, std::size_t height, const T* sums, std::size_t sums_row) {
-                             for (std::size_t m = 0; m < height; ++m)
-                                 for (std::size_t v = 0; v < input.vectors_of(p); ++v) {
-                                     const std::size_t k = (p * input.per_panel + v) * width<T>, left = z.I - k;
-                                     store_units(d_data + (first + row + m) * z.I + k, load(sums + m * sums_row + v * width<T>),
-                                                 left < width<T> ? left : width<T>);
-                                 }
-                         });
-            }
-        }
+        if (d_data) d_of_data(z, to_data, input, d_data, N, d_rows + static_cast<std::size_t>(rank) * d_block * input.vectors * width<T>, rank, size);
     });
 }
 
