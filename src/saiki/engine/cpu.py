@@ -63,7 +63,7 @@ class NativeCPU(Engine):
         parameters = [tensors[name] for tensors in job.tensors for name in plan.names]
         states = [s for state in job.states for s in state]
         reverse = [direction == "reverse" for direction in job.directions]
-        output, last, _ = layer(job.data, job.batch_sizes, parameters, states, text, reverse)
+        output, last = layer(job.data, job.batch_sizes, parameters, states, text, reverse)
         make, S = job.cell.state_type, plan.S
         ends = tuple(make(*last[k : k + S]) for k in range(0, len(last), S))
         return LayerRun(output, ends, ({},) * len(reverse))

@@ -247,19 +247,35 @@ _BELOW = torch._C._after_autograd_keyset
 _PLAIN = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU).raw_repr()
 
 
-def _is_plain(keyset: torch._C.DispatchKeySet) -> bool:
-    return bool((keyset & _BELOW).raw_repr() == _PLAIN)
+_TENSORS = (Tensor, torch.nn.Parameter)
+
+Keys = torch._C.DispatchKeySet | None  # None: nobody else is looking, which `unobserved` has found out
 
 
-def below(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+def unobserved(*tensors: Tensor | None) -> bool:
+    """Whether torch's dispatcher, some microseconds a call, would find nobody to hand the call to."""
+    return (
+        not torch._C._len_torch_dispatch_stack()
+        and not torch._C._len_torch_function_stack()
+        and not torch._C._are_functorch_transforms_active()
+        and all(t is None or (type(t) in _TENSORS and t.is_cpu and not t.is_neg()) for t in tensors)
+    )
+
+
+def _is_plain(keyset: Keys) -> bool:
+    return keyset is None or bool((keyset & _BELOW).raw_repr() == _PLAIN)
+
+
+def below(keyset: Keys, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
     """Go on beneath autograd: straight to the CPU's kernel where nobody else is looking."""
     if _is_plain(keyset):
         return plain(*args)
+    assert keyset is not None  # it would be plain
     with torch._C._AutoDispatchBelowAutograd():
         return operator.redispatch(keyset & _BELOW, *args)
 
 
-def below_node(keyset: torch._C.DispatchKeySet, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+def below_node(keyset: Keys, operator: Any, plain: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
     """`below` inside of a node, where gradients are off: for its own level, not for those beneath."""
     if _is_plain(keyset):
         return plain(*args)
@@ -285,7 +301,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
-        keyset: torch._C.DispatchKeySet,
+        keyset: Keys,
         cell: str,
         reverse: Sequence[bool],
         P: int,
@@ -298,7 +314,7 @@ class _Layer(torch.autograd.Function):
         ctx.save_for_backward(data, batch_sizes, output, *tensors, *saved)
         ctx.mark_non_differentiable(*saved)
         ctx.set_materialize_grads(False)
-        ctx.cell, ctx.reverse, ctx.P, ctx.T = cell, reverse, P, len(tensors)
+        ctx.cell, ctx.reverse, ctx.P, ctx.T, ctx.alone = cell, reverse, P, len(tensors), keyset is None
         return (output, *last, *saved)
 
     @staticmethod
@@ -321,12 +337,9 @@ class _Layer(torch.autograd.Function):
             inputs = (data, *rest[:T])
             grads = _by_reference(ctx.cell, batch_sizes, inputs, P, ctx.reverse, (d_output, *d_last), wanted)
         else:
-            grads = iter(
-                _BACKWARD(
-                    *(data, batch_sizes, rest[:P], rest[P:T], output, rest[T:], d_output, d_last),
-                    *(ctx.cell, ctx.reverse, wanted),
-                )
-            )
+            args = (data, batch_sizes, rest[:P], rest[P:T], output, rest[T:], d_output, d_last)
+            alone = ctx.alone and not torch.is_grad_enabled() and unobserved(*came)
+            grads = iter((run_backward if alone else _BACKWARD)(*args, ctx.cell, ctx.reverse, wanted))
         return (
             *(None, None, None, None),
             next(grads) if d_data else None,
@@ -341,7 +354,7 @@ class _LayerBackward(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,  # noqa: ANN401
-        keyset: torch._C.DispatchKeySet,
+        keyset: Keys,
         cell: str,
         reverse: Sequence[bool],
         wanted: Sequence[bool],
@@ -597,4 +610,22 @@ for _name, _cpu, _fake, _autograd, _vmap in (
     torch.library.register_fake(f"saiki::{_name}", _fake, lib=LIBRARY)
     torch.library.register_vmap(f"saiki::{_name}", _vmap, lib=LIBRARY)
 
-layer = _LAYER
+
+def layer(
+    data: Tensor,
+    batch_sizes: Tensor,
+    parameters: Tensors,
+    states: Tensors,
+    cell: str,
+    reverse: Sequence[bool],
+) -> tuple[Tensor, list[Tensor]]:
+    """`saiki::layer` without the dispatcher where autograd alone would look: output, final states."""
+    if torch.compiler.is_compiling() or not unobserved(data, batch_sizes, *parameters, *states):
+        output, last, _ = _LAYER(data, batch_sizes, parameters, states, cell, reverse)
+    elif torch.is_grad_enabled() and torch._C._any_requires_grad(data, *parameters, *states):
+        P, S = len(parameters), len(states)
+        output, *rest = _Layer.apply(None, cell, reverse, P, data, batch_sizes, *parameters, *states)
+        last = rest[:S]
+    else:
+        output, last, _ = run_forward(data, batch_sizes, parameters, states, cell, reverse)
+    return output, last

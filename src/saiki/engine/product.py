@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from saiki.engine.native import native
-from saiki.engine.operators import LIBRARY, applied, below, below_node, require_native, target
+from saiki.engine.operators import LIBRARY, applied, below, below_node, require_native, target, unobserved
 
 SMALLEST = 16  # features in or out: a vector of the widest registers
 LEAST = 1 << 16  # weights: below, what a call costs beside its work shows
@@ -46,7 +46,7 @@ def suits(units: int, features: int) -> bool:
 def native_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The native product whatever the sizes; float32 and float64 on the CPU."""
     y: Tensor
-    if not _unobserved(x, weight, bias):
+    if not unobserved(x, weight, bias):
         y = _LINEAR(x, weight, bias)
     elif torch.is_grad_enabled() and torch._C._any_requires_grad(x, weight, bias):
         y = _Linear.apply(None, x, weight, bias)
@@ -70,16 +70,6 @@ def _can_run(x: Tensor, weight: Tensor) -> bool:
 def _elsewhere() -> bool:
     """Whether torch must see its own operator: tracers, autocast, forward-mode derivatives."""
     return torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu") or forward_ad._current_level >= 0
-
-
-def _unobserved(*tensors: Tensor | None) -> bool:
-    """Whether torch's dispatcher, some microseconds a call, would find nobody to hand the call to."""
-    return (
-        not torch._C._len_torch_dispatch_stack()
-        and not torch._C._len_torch_function_stack()
-        and not torch._C._are_functorch_transforms_active()
-        and all(t is None or (type(t) in _TENSORS and t.is_cpu and not t.is_neg()) for t in tensors)
-    )
 
 
 # --- on the CPU ---------------------------------------------------------------------------------------------
@@ -145,7 +135,7 @@ class _Linear(torch.autograd.Function):
         if dy is None:
             return None, None, None, None
         x, weight = ctx.saved_tensors
-        plain = not torch.is_grad_enabled() and _unobserved(dy, x, weight)
+        plain = not torch.is_grad_enabled() and unobserved(dy, x, weight)
         product = _run if plain else _LINEAR
         dx = product(dy, weight.t(), None) if wants_x else None
         rows, d_rows = (t if t.ndim == 2 else t.reshape(-1, t.shape[-1]) for t in (x, dy))
