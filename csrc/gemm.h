@@ -271,6 +271,48 @@ __attribute__((noinline)) void multiply_panels(const Piece<T>* pieces, std::size
     }
 }
 
+/// The same where sums are long: they are taken part by part, so that a part of the panel stays in the second-level cache
+/// while the rows pass, and the next is fetched meanwhile. Sums go on from the numbers they had, so nothing is rounded
+/// that would not be.
+constexpr std::size_t deepest = 1024;
+template <class T, class P>
+__attribute__((noinline)) void multiply_deep(const Piece<T>* pieces, std::size_t piece_count, std::size_t first, std::size_t rows,
+                                             const Columns<P>& b, std::size_t skip, Span panels, const T* start,
+                                             std::size_t start_row, TileDone<T> finish) {
+    constexpr std::size_t W = width<T>, block = 96;
+    alignas(64) T sums[block * panel_vectors * W];
+    for (std::size_t p = panels.from; p < panels.to; ++p) {
+        const std::size_t vectors = b.vectors_of(p), sums_row = vectors * W;
+        const P* const next_panel = b.panel(p + 1 < panels.to ? p + 1 : panels.from);
+        for (std::size_t r = 0; r < rows; r += block) {
+            const Tiles tiles(rows - r < block ? rows - r : block, rows_for(vectors));
+            const P* panel = b.panel(p) + skip * sums_row;
+            for (std::size_t q = 0, count; q < piece_count; q += count) {
+                std::size_t depth = 0;
+                for (count = 0; q + count < piece_count && (count == 0 || depth + pieces[q + count].length <= deepest); ++count)
+                    depth += pieces[q + count].length;
+                const bool last = q + count == piece_count;
+                const P* const next = last ? next_panel : panel + depth * sums_row;
+                const char* ahead = reinterpret_cast<const char*>(next);
+                const char* const ahead_end = ahead + depth * sums_row * sizeof(P);
+                std::size_t row = 0;
+                for (std::size_t t = 0; t < tiles.count; ++t) {
+                    const std::size_t height = tiles.rows(t);
+                    T* const out = sums + row * sums_row;
+                    const T* from = q ? out : start ? start + (r + row) * start_row + p * b.per_panel * W : nullptr;
+                    const Tile<T, P> tile{pieces + q, count, first + r + row, panel, 0, from, q ? sums_row : start_row, out, sums_row,
+                                          ahead < ahead_end ? ahead : reinterpret_cast<const char*>(panel)};
+                    computers<T, P>.of[vectors - 1][height - 1](tile);
+                    if (last) finish(p, r + row, height, out, sums_row);
+                    ahead += 64 * ahead_lines * depth;
+                    row += height;
+                }
+                panel += depth * sums_row;
+            }
+        }
+    }
+}
+
 /// Multiply rows by some panels, and hand each finished tile to `finish(p, row, rows, sums, sums_row)`: panel p, the
 /// tile's first row and height, its sums (in the first-level cache, gone afterwards) and the distance of their rows.
 ///   pieces     their rows first … first + rows are multiplied
@@ -280,10 +322,11 @@ __attribute__((noinline)) void multiply_panels(const Piece<T>* pieces, std::size
 template <class T, class P, class Finish>
 SAIKI_INLINE void multiply(const Piece<T>* pieces, std::size_t piece_count, std::size_t first, std::size_t rows, const Columns<P>& b,
                            std::size_t skip, Span panels, const T* start, std::size_t start_row, const Finish& finish, Stream stream = {}) {
-    multiply_panels<T, P>(pieces, piece_count, first, rows, b, skip, panels, start, start_row,
-                          {&finish, [](const void* of, std::size_t p, std::size_t row, std::size_t height, const T* sums, std::size_t sums_row) {
+    const TileDone<T> done{&finish, [](const void* of, std::size_t p, std::size_t row, std::size_t height, const T* sums, std::size_t sums_row) {
                                (*static_cast<const Finish*>(of))(p, row, height, sums, sums_row);
-                           }}, stream);
+                           }};
+    if (rows > 1 && piece_count > 1 && b.depth > deepest) multiply_deep<T, P>(pieces, piece_count, first, rows, b, skip, panels, start, start_row, done);
+    else multiply_panels<T, P>(pieces, piece_count, first, rows, b, skip, panels, start, start_row, done, stream);
 }
 
 }  // namespace saiki::SAIKI_TARGET

@@ -357,6 +357,13 @@ def test_both_directions_at_once_are_the_two_one_by_one(on_target, target, shape
         assert not other_bits(both, one | other)
 
 
+@pytest.mark.parametrize("family", ["elman", "lstm", "gru"])
+def test_sums_too_long_for_the_cache(family):
+    """Wide layers take sums over all gates' units part by part, and not more than 96 rows at once."""
+    cell = FAMILIES[family](3, 1040 if family == "elman" else 356, PLAIN)
+    agrees(draw_work(cell, (101, 101, 7, 1), ("reverse",)), "float64", 2)
+
+
 def test_concurrent_calls_give_the_same_bits():
     """Four Python threads, each with its own layer and its own team."""
     jobs = [work_of(family, shape, seed=3) for family in FAMILIES for shape in ("small", "rows", "units")]
