@@ -357,7 +357,7 @@ def test_both_directions_at_once_are_the_two_one_by_one(on_target, target, shape
         assert not other_bits(both, one | other)
 
 
-@pytest.mark.parametrize("family", ["elman", "lstm", "gru"])
+@pytest.mark.parametrize("family", ["elman", "lstm", "gru after"])
 def test_sums_too_long_for_the_cache(family):
     """Wide layers take sums over all gates' units part by part, and not more than 96 rows at once."""
     cell = FAMILIES[family](3, 1040 if family == "elman" else 356, PLAIN)
