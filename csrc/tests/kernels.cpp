@@ -605,8 +605,13 @@ Case draw_case(Spec spec, std::size_t turn) {
         spec.output_activation = static_cast<Activation>(draws.below(activation_count));
         if (spec.family == Family::elman || spec.family == Family::jordan) std::swap(spec.activation, spec.gate_activation);
     }
-    c.spec = spec;
     c.sizes = draw_sizes();
+    if (turn % 10 == 8) {  // more rows than a weight's gradient takes in one chunk, in a layer small enough to be plain
+        spec.input_size = 2, spec.hidden_size = 3, spec.output_size = spec.family == Family::jordan ? 2 : 3;
+        c.sizes.assign(20, 33);
+        c.sizes.back() = 7;
+    }
+    c.spec = spec;
     c.reverse = draws.pick<std::vector<bool>>({{false}, {true}, {false, true}});
     c.padding = draws.pick<std::size_t>({0, 0, 1, 8});
     c.odd = draws.coin();
