@@ -487,6 +487,7 @@ void backward(const Spec& spec, const Batch<T>& batch, const Backward<T>* runs, 
     // dx = Σ over directions and gates of delta · W
     Columns<T> input;
     if (d_data) {
+        expect_to_fill(d_data, N * z.I * sizeof(T));
         input.depth = run_count * z.G * z.H, input.vectors = blocks_of(z.I, width<T>), input.lanes = width<T>;
         input.base = scratch.take<T>(input.size());
     }

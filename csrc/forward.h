@@ -225,6 +225,7 @@ void forward_packed(const Spec& spec, const Batch<T>& batch, const Forward<T>* r
         if (!memory) memory = scratch.take<char>(packed[r].bytes);
         packed[r] = Packed<T, P>(spec, memory);
         const bool in_saved = runs[r].saved && (lstm || spec.family == Family::gru);
+        if (runs[r].saved) expect_to_fill(runs[r].saved, batch.rows * saved_columns<T>(spec) * sizeof(T));
         shared[r].run = runs + r;
         shared[r].packed = packed + r;
         shared[r].time = {batch.sizes, offsets, batch.steps, runs[r].reverse};

@@ -21,6 +21,10 @@
 
 namespace saiki {
 
+namespace {
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+}
+
 /// Stands in the 64 bytes before each buffer.
 struct Scratch::Block {
     std::size_t bytes;  // of the buffer
@@ -29,7 +33,6 @@ struct Scratch::Block {
     void* buffer() { return reinterpret_cast<char*>(this) + alignment; }
 
     static constexpr std::size_t alignment = 64;  // a cache line, and the widest vector
-    static constexpr std::size_t huge_page = std::size_t{2} << 20;
     static Block* make(std::size_t bytes);
 };
 static_assert(sizeof(std::size_t) + sizeof(void*) <= 64);
@@ -39,9 +42,7 @@ Scratch::Block* Scratch::Block::make(std::size_t bytes) {
     void* memory = nullptr;
     const bool huge = bytes >= 2 * huge_page;
     if (posix_memalign(&memory, huge ? huge_page : alignment, alignment + bytes) != 0) throw std::bad_alloc();
-#if defined(__linux__)
-    if (huge) madvise(memory, alignment + bytes, MADV_HUGEPAGE);  // advice: without it everything is only slower
-#endif
+    if (huge) expect_to_fill(memory, alignment + bytes);
     return new (memory) Block{bytes, nullptr};
 }
 
@@ -104,7 +105,7 @@ private:
         return block;
     }
 
-    static constexpr std::size_t most_bytes = std::size_t{64} << 20;
+    static constexpr std::size_t most_bytes = std::size_t{256} << 20;
     static constexpr std::size_t most_blocks = 64;  // few enough to look through at every call
 
     std::mutex mutex_;
@@ -126,6 +127,15 @@ void unlock() { store().unlock(); }
 [[maybe_unused]] const int watching_forks = pthread_atfork(lock, unlock, unlock);
 
 }  // namespace
+
+void expect_to_fill([[maybe_unused]] void* from, std::size_t bytes) {
+    if (bytes < 2 * huge_page) return;
+#if defined(__linux__)
+    const auto begin = (reinterpret_cast<std::uintptr_t>(from) + huge_page - 1) / huge_page * huge_page;
+    const auto end = (reinterpret_cast<std::uintptr_t>(from) + bytes) / huge_page * huge_page;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // advice: without it everything is only slower
+#endif
+}
 
 void* Scratch::take_bytes(std::size_t count, std::size_t size) {
     if (count > SIZE_MAX / 2 / size) throw std::bad_alloc();
