@@ -368,6 +368,40 @@ def test_select_keeps_the_form_where_it_can():
     assert Ragged.from_frame(frame, id="id", time="t").select([1]).form == "list"
 
 
+@relaxed
+@given(lengths_lists, st.integers(0, 6), st.integers(0, 6), st.data())
+def test_between_takes_the_same_steps_as_slices_do(lengths, start, stop, data):
+    own = torch.tensor([data.draw(st.integers(0, 6)) for _ in lengths], dtype=torch.int64)
+    made = sequences(lengths)
+    ragged = Ragged.of(made)
+    for low, high in ((start, stop), (start, None), (0, stop), (own, None), (0, own)):
+        cut = ragged.between(low, high)
+        firsts = torch.as_tensor(low).expand(len(lengths)).tolist()
+        ends = [None] * len(lengths) if high is None else torch.as_tensor(high).expand(len(lengths)).tolist()
+        assert_same_list(cut.to_list(), [x[a:b] for x, a, b in zip(made, firsts, ends)])
+
+
+@relaxed
+@given(lengths_lists, st.integers(0, 7))
+def test_a_batch_cut_in_two_is_put_together_again(lengths, at):
+    ragged = Ragged.of(sequences(lengths))
+    again = ragged.between(0, at).followed_by(ragged.between(at))
+    assert torch.equal(again.lengths, ragged.lengths)
+    assert_same_list(again.to_list(), ragged.to_list())
+
+
+def test_followed_by_refuses_other_sequences():
+    ragged = Ragged.of(sequences(LENGTHS))
+    with pytest.raises(LengthError, match="other has 1 sequences but must have"):
+        ragged.followed_by(ragged.select([0]))
+    with pytest.raises(ShapeError, match="each step of other is 1 features"):
+        ragged.followed_by(ragged.map(lambda rows: rows[:, :1]))
+
+
+def test_cut_dense_batches_are_padded():
+    assert Ragged.of(torch.zeros(4, 3, 2)).between(1, torch.tensor([2, 4, 3])).form == "padded"
+
+
 @pytest.mark.parametrize(
     ("indices", "kind", r"message"),
     [

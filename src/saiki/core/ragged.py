@@ -742,12 +742,64 @@ class Ragged:
         cpu = torch.device("cpu")
         place = self._layout.on(cpu, "inverse")[chosen[layout.on(cpu, "row_sequence")]]
         rows = self._layout.on(cpu, "starts")[layout.on(cpu, "row_step")] + place
-        origin = self._origin
-        if origin.form == "frame":
-            origin = _Origin("list", numpy=True)
-        elif origin.form == "packed":
-            origin = replace(origin, sorted_indices=True)
-        return Ragged(self._data.index_select(0, rows.to(self.device)), layout, origin)
+        return Ragged(self._data.index_select(0, rows.to(self.device)), layout, _plainer(self._origin))
+
+    def between(self, start: int | Tensor, stop: int | Tensor | None = None) -> Ragged:
+        """The steps from `start` up to, not including, `stop` of each sequence.
+
+        Args:
+            start: first step, at least 0; one for all, or (B,) one for each sequence in the user's order.
+            stop: likewise; None: to the end. A sequence that ends earlier gives what it has, perhaps nothing.
+        """
+        B, lengths = self.B, self.lengths
+        first = torch.minimum(torch.as_tensor(start).to("cpu", torch.int64).expand(B), lengths)
+        end = (
+            lengths
+            if stop is None
+            else torch.minimum(torch.as_tensor(stop).to("cpu", torch.int64).expand(B), lengths)
+        )
+        wanted = (end - first).clamp(min=0)
+        if torch.equal(wanted, lengths):
+            return self
+        layout = _Layout.of(wanted)
+        cpu = torch.device("cpu")
+        sequence = layout.on(cpu, "row_sequence")
+        step = layout.on(cpu, "row_step") + first[sequence]
+        rows = self._layout.on(cpu, "starts")[step] + self._layout.on(cpu, "inverse")[sequence]
+        return Ragged(self._data.index_select(0, rows.to(self.device)), layout, _cut(self._origin))
+
+    def followed_by(self, other: Ragged) -> Ragged:
+        """Each sequence with the steps of the same sequence of `other` behind its own.
+
+        Args:
+            other: B sequences of the same features.
+        Raises:
+            LengthError: not the same number of sequences.
+            ShapeError: other features a step.
+        """
+        if other.B != self.B:
+            raise LengthError(f"other has {other.B} sequences but must have {self.B}.")
+        if other.feature_shape != self.feature_shape:
+            raise ShapeError(
+                f"each step of other is {_features(other.feature_shape)} but must be "
+                f"{_features(self.feature_shape)}."
+            )
+        if other.N == 0 or self.N == 0:
+            return self if other.N == 0 else other
+        layout = _Layout.of(self.lengths + other.lengths)
+        cpu = torch.device("cpu")
+        sequence, step = layout.on(cpu, "row_sequence"), layout.on(cpu, "row_step")
+        later = step - self.lengths[sequence]  # step in `other`, negative where it is ours
+        ours, theirs = self._layout, other._layout
+        rows = torch.where(
+            later < 0,
+            ours.on(cpu, "starts")[step.clamp(max=self.T - 1)] + ours.on(cpu, "inverse")[sequence],
+            self.N
+            + theirs.on(cpu, "starts")[later.clamp(0, other.T - 1)]
+            + theirs.on(cpu, "inverse")[sequence],
+        )
+        both = torch.cat((self._data, other._data))
+        return Ragged(both.index_select(0, rows.to(self.device)), layout, _cut(self._origin))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Ragged:
         """The batch on another device or in another element type."""
@@ -787,6 +839,21 @@ class Ragged:
         full = torch.full((self.B, *self.feature_shape), padding, dtype=self.dtype, device=self.device)
         alive = self.order[: self.live].to(self.device)
         return full.index_copy(0, alive, self._data.index_select(0, self.last_rows[alive]))
+
+
+def _plainer(origin: _Origin) -> _Origin:
+    """The form of a batch whose sequences were chosen or cut: not a table's, nor sorted as it came."""
+    if origin.form == "frame":
+        return _Origin("list", numpy=True)
+    if origin.form == "packed":
+        return replace(origin, sorted_indices=True)
+    return origin
+
+
+def _cut(origin: _Origin) -> _Origin:
+    """The form of a batch whose sequences have become shorter or longer, each by its own number of steps."""
+    dense = origin.form in ("dense", "padded")
+    return replace(origin, form="padded", steps=None) if dense else _plainer(origin)
 
 
 def _features(shape: Sequence[int]) -> str:
