@@ -18,12 +18,14 @@ from saiki.data.scaling import Scaler, WindowScaling, window_level
 from saiki.data.sequences import load_npz, sequences_from_table, steps_first
 from saiki.data.splits import TimeSplit, split_in_time, split_sequences
 from saiki.data.table import Gap, InputForm, Series, Table, like_form, read_table, show_time, write_csv
+from saiki.data.tasks import REBER_SYMBOLS, reber_successors
 from saiki.data.times import Frequency, TimeStyle, infer_frequency, parse_times
 from saiki.data.windows import Windows
 
 __all__ = [
     "DATASETS",
     "MISSING_OPTIONS",
+    "REBER_SYMBOLS",
     "Categories",
     "Dataset",
     "Frequency",
@@ -49,6 +51,7 @@ __all__ = [
     "mask",
     "parse_times",
     "read_table",
+    "reber_successors",
     "require_few_levels",
     "require_missing_option",
     "sequences_from_table",

@@ -23,8 +23,8 @@ class Dataset:
         task: what they are good for.
         table: the table, for forecasts; else None.
         sequences: (T_i, F) arrays, for the other tasks; else empty.
-        targets: (n,) one class or number a sequence, or a list of (T_i,) classes, one a step; None for
-            a table.
+        targets: (n,) one class or number a sequence, or a list of (T_i,) classes or numbers, one a
+            step; None for a table.
         classes: names of the classes, by code; empty where the targets are numbers.
     """
 
