@@ -31,7 +31,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from saiki.core.errors import DTypeError, OptionError
+from saiki.core.errors import DTypeError, OptionError, SchemaError
 from saiki.core.names import choose
 from saiki.core.random import generator, seed_from
 from saiki.core.record import FitRecord
@@ -61,6 +61,8 @@ logger = logging.getLogger("saiki")
 
 # Arguments that change neither the data nor a single weight; a run may be resumed with others.
 _TALK = ("verbose", "baselines", "unit")
+
+STREAM = "stream.safetensors"  # what a model carries from row to row of a stream, beside its weights
 
 _searching: ContextVar[bool] = ContextVar("saiki_searching", default=False)
 
@@ -463,8 +465,23 @@ class Estimator(BaseEstimator):
         """Set the fitted attributes from what `_fitted` and `_tensors` gave."""
         raise NotImplementedError
 
+    def _stream_tensors(self) -> dict[str, Array]:
+        """What a model that learns from a stream carries from row to row, for stream.safetensors; {} for one
+        that carries nothing.
+        """
+        return {}
+
+    def _restore_stream(self, tensors: Mapping[str, Array]) -> None:
+        """Take up what `_stream_tensors` gave; called after `network_` and the fitted attributes are set.
+
+        Raises:
+            SchemaError: names or shapes do not fit the model.
+        """
+        raise SchemaError(f"the folder has a {STREAM}, but a {self.task} of these options carries nothing.")
+
     def save(self, folder: str | Path, force: bool = False) -> Path:
-        """Write the model folder: model.safetensors, config.json, metrics.json, report.html.
+        """Write the model folder: model.safetensors, config.json, metrics.json, report.html, and
+        stream.safetensors where the model carries a state from row to row.
 
         Args:
             folder: made if absent.

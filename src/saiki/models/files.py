@@ -4,6 +4,7 @@
           model.safetensors     network.* the weights, the task's own tensors (scaling) beside them
           metrics.json          figures of the model and of the simple models on the validation part
           report.html           the same, to look at
+          stream.safetensors    what a model that learns from a stream carries from row to row
           checkpoints/          of a run that was given this folder; each holds the options too
 
 A user's own loss, activation or cell is stored as a name with JSON options, a layer of the user's own as its
@@ -51,6 +52,7 @@ from saiki.core.schema import (
 )
 from saiki.learning.checkpoints import Checkpoint, newest_verified
 from saiki.losses import LOSSES
+from saiki.models.base import STREAM
 from saiki.models.options import DTYPES, Array, Layer, as_mapping
 from saiki.nn import Stack, layer_from_mapping
 
@@ -144,7 +146,11 @@ def save(estimator: Estimator, folder: str | Path, *, force: bool = False) -> Pa
     """
     target = require_free_folder(folder, force)
     metrics = _metrics(estimator)
-    extra = {"metrics.json": json.dumps(plain(metrics), indent=1, ensure_ascii=False).encode() + b"\n"}
+    extra: dict[str, bytes | Mapping[str, Array]] = {}
+    carried = estimator._stream_tensors()
+    if carried:
+        extra[STREAM] = carried
+    extra["metrics.json"] = json.dumps(plain(metrics), indent=1, ensure_ascii=False).encode() + b"\n"
     page = estimator.report()
     if page is not None:
         extra["report.html"] = page.encode()
@@ -240,6 +246,7 @@ def load(folder: str | Path, extra: Mapping[str, object] | None = None) -> Estim
     path = Path(folder)
     if not path.is_dir():
         raise ModelFolderError(f"{path} is not a folder, so there is no model in it.", "Check the path.")
+    carried: dict[str, Array] = {}
     if (path / "config.json").exists():
         config = read_config(path)
         where = str(path / "config.json")
@@ -252,6 +259,8 @@ def load(folder: str | Path, extra: Mapping[str, object] | None = None) -> Estim
         figures = strict(MetricsFile, config["metrics"], f"{where}: metrics")
         tensors = read_tensors(path, config)
         fitted = config["fitted"]
+        if STREAM in config["files"]:
+            carried = read_tensors(path, config, STREAM)
     else:
         checkpoint = _newest(path)
         content = _unfinished(checkpoint)
@@ -270,6 +279,11 @@ def load(folder: str | Path, extra: Mapping[str, object] | None = None) -> Estim
     estimator.baselines_ = [dict(row) for row in figures.baselines]
     estimator.details_ = figures.details
     estimator.parameter_note_ = _note(record)
+    if carried:
+        try:
+            estimator._restore_stream(carried)
+        except SchemaError as error:
+            raise SchemaError(f"{path / STREAM}: {error.message}", error.hint) from error
     return estimator
 
 
