@@ -47,6 +47,7 @@ from saiki.learning.sources import Batch, RaggedSource, Source
 from saiki.learning.stopping import EarlyStopping, Stopping
 from saiki.learning.trainer import Trainer, evaluate
 from saiki.learning.training import RULES, Training, get_rule
+from saiki.learning.truncated import TruncatedBPTT
 
 __all__ = [
     "BPTT",
@@ -87,6 +88,7 @@ __all__ = [
     "TensorBoard",
     "Trainer",
     "Training",
+    "TruncatedBPTT",
     "UpdateEvent",
     "Updater",
     "ValidationEvent",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 from saiki.core.errors import OptionError
@@ -21,12 +21,13 @@ def named(value: object, known: Mapping[str, type[T]], base: type[T], what: str)
         base: their common base.
         what: the noun for messages ("optimizer").
     Raises:
-        OptionError: an unknown name or option (the nearest one is offered), or something else altogether.
+        OptionError: an unknown name or option (the nearest one is offered), one that is missing, or something
+            else altogether.
     """
     if isinstance(value, base):
         return value
     if isinstance(value, str):
-        return choose(value, known, what)()
+        value = {"type": value}
     if isinstance(value, Mapping):
         options = dict(value)
         name = options.pop("type", None)
@@ -36,6 +37,13 @@ def named(value: object, known: Mapping[str, type[T]], base: type[T], what: str)
             )
         kind = choose(name, known, what)
         refuse_unknown(options, [f.name for f in fields(kind)], f"option of the {what} {name!r}")  # type: ignore[arg-type]
+        for field in fields(kind):  # type: ignore[arg-type]
+            needed = field.default is MISSING and field.default_factory is MISSING
+            if needed and field.name not in options:
+                raise OptionError(
+                    f"the {what} {name!r} needs {field.name!r}.",
+                    f'Write {{"type": "{name}", "{field.name}": ...}}.',
+                )
         return kind(**options)
     raise OptionError(
         f"{what} is {value!r} but must be a name or a configuration.", f"Known: {', '.join(known)}."
