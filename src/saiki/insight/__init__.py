@@ -1,6 +1,8 @@
 """Looking inside: curves, pictures and the HTML report, from plain arrays and a `FitRecord`."""
 
 from saiki.insight import figures
+from saiki.insight.curves import Curve
+from saiki.insight.reach import GradientReach, LayerReach, gradient_reach, untrained
 from saiki.insight.report import (
     Comparison,
     Fact,
@@ -18,8 +20,11 @@ from saiki.insight.report import (
 
 __all__ = [
     "Comparison",
+    "Curve",
     "Fact",
+    "GradientReach",
     "HorizonErrors",
+    "LayerReach",
     "Metric",
     "NetworkRow",
     "Picture",
@@ -28,6 +33,8 @@ __all__ = [
     "Split",
     "Verdict",
     "figures",
+    "gradient_reach",
     "picture",
     "report",
+    "untrained",
 ]
