@@ -4,12 +4,13 @@
     plateau   1 - exp(-2 r²), r the distance to the minimum: the start is 2.4 away, where the slope is 1e-4
     cliff     (σ(s_50) - 0.7)² of one recurrent unit s_t = w σ(s_{t-1}) + b after 50 steps, as in figure 6 of
               Pascanu, Mikolov & Bengio 2013; walked with and without clipping the gradient's norm at 1
-    saddle    ½ u² - ½ v² + ¼ v⁴, turned likewise; the start is a thousandth off the ridge
+    saddle    ½ u² - 0.1 (½ v² - ¼ v⁴), turned likewise; the start is 1e-4 beside the way into the saddle
 
-Each optimiser runs with every rate of one grid. Its best rate is the one with which the loss is soonest, and for
-the rest of the run, below a hundredth of where it started (both above the minimum). Beside the steps stands with
-how many rates of the grid it gets there at all: what costs a user time is the search for the rate. No
-randomness. Texts say: valleys want momentum, plateaus adaptive rates, and clipping helps at cliffs.
+Each optimiser runs with every rate of one grid. Its best rate is the one with which the loss is soonest,
+and for the rest of the run, below a hundredth of where it started (both above the minimum). Beside the
+steps stands with how many rates of the grid it gets there at all: what costs a user time is the search for
+the rate. No randomness. Texts say: valleys want momentum, plateaus adaptive rates, and clipping helps at
+cliffs.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ CLIP = 1.0
 POINTS = 250  # of a path that are kept
 
 CENTRE = (0.4, 0.3)  # of valley, plateau and saddle: not 0, which weight decay would favour
+FALL = 0.1  # curvature down the saddle, over that up
 COS, SIN = math.cos(math.pi / 6), math.sin(math.pi / 6)
 
 
@@ -81,7 +83,7 @@ def _cliff(w: Tensor) -> Tensor:
 
 def _saddle(w: Tensor) -> Tensor:
     u, v = _turned(w)
-    return u**2 / 2 - v**2 / 2 + v**4 / 4
+    return u**2 / 2 - FALL * (v**2 / 2 - v**4 / 4)
 
 
 LANDSCAPES = {
@@ -89,7 +91,7 @@ LANDSCAPES = {
     "plateau": Landscape(_plateau, _at(-2.4, 0.0), 0.0, (-2.4, 1.6, -1.6, 2.0), (CENTRE,)),
     "cliff": Landscape(_cliff, (6.6, -3.0), 0.0, (3.0, 8.0, -4.6, -0.6), (), clipped=True),
     "saddle": Landscape(
-        _saddle, _at(-1.8, 0.001), -0.25, (-2.0, 2.4, -1.6, 2.4), (_at(0.0, 1.0), _at(0.0, -1.0))
+        _saddle, _at(-1.0, 1e-4), -FALL / 4, (-1.2, 2.0, -1.3, 1.9), (_at(0.0, 1.0), _at(0.0, -1.0))
     ),
 }
 
@@ -216,7 +218,7 @@ def _steps(found: Run) -> str:
 
 def draw(found: dict[str, dict[float | None, dict[str, Run]]], file: Path) -> None:
     """A row a landscape, a column an optimiser."""
-    from benchmarks.reproductions.shared.pictures import INK, QUIET, plt  # noqa: I001
+    from benchmarks.reproductions.shared.pictures import INK, QUIET, plt
 
     figure, grid = plt.subplots(
         len(found), len(OPTIMISERS), figsize=(2.05 * len(OPTIMISERS), 2.2 * len(found) + 0.5), squeeze=False
@@ -253,8 +255,8 @@ def draw(found: dict[str, dict[float | None, dict[str, Run]]], file: Path) -> No
     figure.text(
         0.005,
         0.006,
-        "Each with its best rate η of one grid, and the steps to a hundredth of the loss at the start (circle). "
-        "Star: minimum. Cliff: black with the gradient clipped at 1, red without.",
+        "Each with its best rate η of one grid, and the steps to a hundredth of the loss at the start "
+        "(circle). Star: minimum. Cliff: black with the gradient clipped at 1, red without.",
         fontsize=8,
         color=QUIET,
     )
