@@ -42,10 +42,12 @@ from saiki.learning.jacobians import (
     Jacobians,
     Local,
     Steps,
+    Units,
+    parameter_count,
     parameter_starts,
     state_slices,
 )
-from saiki.learning.linearise import known, linearise, localise
+from saiki.learning.linearise import known, linearise, localise, unit_states
 
 Approximation = Literal["exact", "snap1", "eprop"]
 
@@ -112,6 +114,43 @@ def influence_rows(cell: Cell[Any, Any], approximation: Approximation) -> int:
     return 2 if "c" in cell.states else 1
 
 
+def no_influence(
+    cell: Cell[Any, Any],
+    approximation: Approximation,
+    batch_size: int,
+    like: Tensor,
+    *,
+    initial: bool = False,
+) -> Tensor:
+    """The influence before the first step, (B, rows, P): none.
+
+    Args:
+        cell: of the layer.
+        approximation: which form.
+        batch_size: B.
+        like: gives dtype and device.
+        initial: with S columns more, for an initial state that is learned: they are the identity.
+    """
+    rows, P, S = influence_rows(cell, approximation), parameter_count(cell), sum(cell.state_sizes)
+    M = like.new_zeros(batch_size, rows, P + S if initial else P)
+    if initial:
+        M[:, :, P:] = initial_columns(cell, approximation, like)
+    return M
+
+
+def initial_columns(cell: Cell[Any, Any], approximation: Approximation, like: Tensor) -> Tensor:
+    """(rows, S): the influence of the initial state on itself."""
+    S = sum(cell.state_sizes)
+    if approximation == "exact" or not known(cell):
+        return torch.eye(S, dtype=like.dtype, device=like.device)
+    columns = like.new_zeros(influence_rows(cell, approximation), S)
+    places = state_slices(cell.state_sizes)
+    for group in unit_states(cell):
+        for k, state in enumerate(group):
+            columns[k, places[state]] = 1
+    return columns
+
+
 def scan(
     run: Unrolled, influence: Tensor, d_output: Tensor, approximation: Approximation = "exact"
 ) -> tuple[Tensor, Tensor]:
@@ -119,28 +158,37 @@ def scan(
 
     Args:
         run: the layer's run over the chunk, B ≥ 1 sequences at its first step.
-        influence: (B, rows, P) before the chunk, sequences in packed order; it is not written to.
+        influence: (B, rows, P) before the chunk, sequences in packed order; it is not written to. S columns
+            more are those of the initial state, see `no_influence`.
         d_output: (N, K) ∂L/∂y of each row's own loss. For a short form of a layer below others: with what
             comes down through the layers above within the same step.
         approximation: which paths are kept.
     Returns:
-        (P,) the gradient, summed over rows; the influence after each sequence's last step.
+        (P,) the gradient, summed over rows, a number a column; the influence after each sequence's last step.
     """
     cell = run.steps.cell
     M = influence.clone()
     gradient = M.new_zeros(M.shape[2])
     short = approximation != "exact" and known(cell)
-    out = _output_slice(cell)
-    for place, live, step in _pieces(run, approximation):
-        now, delta = M[:live], d_output[place : place + live]
+    out = output_slice(cell)
+    for start, stop, sizes in pieces(run.batch_sizes, numbers_of(cell, short)):
+        piece = run.steps.rows(start, stop)
+        some: Jacobians | Local
         if short:
-            assert isinstance(step, Local)
-            gradient += _advance_units(now, step, cell, delta)
+            some = localise(piece, self_path=approximation == "eprop")
         else:
-            assert isinstance(step, Jacobians)
-            now.copy_(advance(step, now, cell=cell))
-            if bool(delta.any()):
-                gradient += torch.einsum("bk,bkp->p", delta, now[:, out])
+            some = linearise(piece)
+            some = within_units(some) if approximation == "snap1" else some
+        at = 0
+        for live in sizes:
+            step, delta = some.rows(at, at + live), d_output[start + at : start + at + live]
+            if isinstance(step, Local):
+                gradient += _advance_units(M[:live], step, cell, delta)
+            else:
+                M[:live] = advance(step, M[:live], cell=cell)
+                if bool(delta.any()):
+                    gradient += torch.einsum("bk,bkp->p", delta, M[:live, out])
+            at += live
     return gradient, M
 
 
@@ -168,66 +216,42 @@ def advance(
         after[:, places[to]] += block[:, :, None] * influence[:, places[source]]
     if cell is not None:
         if step.full is not None:
-            after += step.full
+            after[:, :, : step.full.shape[2]] += step.full
         starts = parameter_starts(cell)
         for factor in step.factors:
             _add_factor(after, factor, starts, places)
     return after
 
 
-def _pieces(run: Unrolled, approximation: Approximation) -> Iterator[tuple[int, int, Jacobians | Local]]:
-    """For each step its first row, its number of rows, and its derivatives; taken for many steps at once."""
-    cell, sizes = run.steps.cell, run.batch_sizes.tolist()
-    S = sum(cell.state_sizes)
-    short = approximation != "exact" and known(cell)
-    a_row = 8 * S if short else S * (S + cell.input_size)
-    if not known(cell):
-        a_row = _PIECE  # F is a matrix there: a step at a time
+def pieces(batch_sizes: Tensor, numbers: int) -> Iterator[tuple[int, int, list[int]]]:
+    """Cut a chunk so that derivatives can be taken for many steps at once and still take little memory.
+
+    Args:
+        batch_sizes: (T,) sequences running at each step.
+        numbers: how many a row needs.
+    Yields:
+        The piece's first row and the row behind its last, and its steps' numbers of rows.
+    """
+    sizes: list[int] = batch_sizes.tolist()
     t = place = 0
     while t < len(sizes):
         stop, rows = t + 1, sizes[t]
-        while stop < len(sizes) and (rows + sizes[stop]) * a_row <= _PIECE:
+        while stop < len(sizes) and (rows + sizes[stop]) * numbers <= _PIECE:
             rows += sizes[stop]
             stop += 1
-        piece = run.steps.rows(place, place + rows)
-        some: Jacobians | Local
-        if short:
-            some = localise(piece, self_path=approximation == "eprop")
-        else:
-            some = linearise(piece)
-            if approximation == "snap1":
-                some = _within_units(some)
-        at = 0
-        for live in sizes[t:stop]:
-            yield place + at, live, _rows(some, at, at + live)
-            at += live
+        yield place, place + rows, sizes[t:stop]
         place, t = place + rows, stop
 
 
-def _rows(step: Jacobians | Local, start: int, stop: int) -> Any:  # noqa: ANN401 - as it came
-    """Some rows of a piece."""
-
-    def cut(value: Tensor | None) -> Tensor | None:
-        return None if value is None else value[start:stop]
-
-    factors = tuple(
-        factor._replace(left=tuple(cut(left) for left in factor.left), right=cut(factor.right))
-        for factor in step.factors
-    )
-    if isinstance(step, Local):
-        units = tuple(u._replace(block=u.block[start:stop], through=cut(u.through)) for u in step.units)
-        return Local(units, factors)
-    return Jacobians(
-        step.states,
-        step.dense[start:stop],
-        tuple((to, source, block[start:stop]) for to, source, block in step.diagonal),
-        step.inputs[start:stop],
-        factors,
-        cut(step.full),
-    )
+def numbers_of(cell: Cell[Any, Any], short: bool = False) -> int:
+    """How many numbers the derivatives of one row take."""
+    S = sum(cell.state_sizes)
+    if short:
+        return 8 * S
+    return S * (S + cell.input_size + (0 if known(cell) else parameter_count(cell)))
 
 
-def _within_units(step: Jacobians) -> Jacobians:
+def within_units(step: Jacobians) -> Jacobians:
     """The same with D's block within a unit alone; unit j has the j-th number of each state of one size."""
     sizes, places = step.states, state_slices(step.states)
     kept = torch.zeros_like(step.dense[0], dtype=torch.bool)
@@ -257,7 +281,7 @@ def _add_factor(M: Tensor, factor: Factor, starts: Mapping[str, int], places: Se
 
 
 def _advance_units(M: Tensor, step: Local, cell: Cell[Any, Any], delta: Tensor) -> Tensor:
-    """One step of the short form, in place; returns the step's gradient (P,)."""
+    """One step of the short form, in place; returns the step's gradient, a number a column."""
     gradient = M.new_zeros(M.shape[2])
     starts = parameter_starts(cell)
     errors = [
@@ -272,9 +296,7 @@ def _advance_units(M: Tensor, step: Local, cell: Cell[Any, Any], delta: Tensor) 
         size = unit.block.shape[-1]
         begin = starts[factor.parameter] + factor.start * columns
         place = slice(begin, begin + rows * columns)
-        old = M[:, : len(left), place].unflatten(2, (rows // size, size, columns))
-        block = unit.block[:, :, :, None, :, None]  # (B, K, K, 1, size, 1)
-        new = (block * old[:, None]).sum(2)  # (B, K, G, size, columns)
+        new = _within(unit, M[:, : len(left), place], size, columns)
         right = None if factor.right is None else factor.right[:, None, None]
         for k, value in enumerate(left):
             if value is None:
@@ -290,9 +312,25 @@ def _advance_units(M: Tensor, step: Local, cell: Cell[Any, Any], delta: Tensor) 
             new[:, k] += own[..., None] if right is None else own[..., None] * right
         M[:, : len(left), place] = new.flatten(2)
         gradient[place] += (error[:, None, :, None] * new[:, 0]).sum(0).flatten()
+    begin = parameter_count(cell)
+    if M.shape[2] > begin:  # the initial state: nothing is added to what it once was
+        places = [slice(begin + p.start, begin + p.stop) for p in state_slices(cell.state_sizes)]
+        for unit, error in zip(step.units, errors):
+            for state in unit.states:
+                place = places[state]
+                new = _within(unit, M[:, : len(unit.states), place], unit.block.shape[-1], 1)
+                M[:, : len(unit.states), place] = new.flatten(2)
+                gradient[place] += (error[:, None, :, None] * new[:, 0]).sum(0).flatten()
     return gradient
 
 
-def _output_slice(cell: Cell[Any, Any]) -> slice:
+def _within(unit: Units, M: Tensor, size: int, columns: int) -> Tensor:
+    """D_t's block within the units times some columns of the short form: (B, K, G, size, columns)."""
+    old = M.unflatten(2, (-1, size, columns))
+    moved: Tensor = (unit.block[:, :, :, None, :, None] * old[:, None]).sum(2)
+    return moved
+
+
+def output_slice(cell: Cell[Any, Any]) -> slice:
     """Where the output lies among the S numbers of the state."""
     return state_slices(cell.state_sizes)[cell.states.index(cell.output)]

@@ -61,6 +61,11 @@ class Factor(NamedTuple):
     right: Tensor | None  # (R, columns); None stands for 1: one number a row
     units: int = 0  # which of `Local.units` the rows belong to
 
+    def rows(self, start: int, stop: int) -> Factor:
+        """Some of the R rows."""
+        left = tuple(_cut(value, start, stop) for value in self.left)
+        return self._replace(left=left, right=_cut(self.right, start, stop))
+
 
 @dataclass(frozen=True)
 class Jacobians:
@@ -72,6 +77,17 @@ class Jacobians:
     inputs: Tensor  # (R, S, I): G
     factors: tuple[Factor, ...]  # F
     full: Tensor | None = None  # (R, S, P): F as a matrix, for a cell that says nothing of its form
+
+    def rows(self, start: int, stop: int) -> Jacobians:
+        """Some of the R rows."""
+        return Jacobians(
+            self.states,
+            self.dense[start:stop],
+            tuple((to, source, block[start:stop]) for to, source, block in self.diagonal),
+            self.inputs[start:stop],
+            tuple(factor.rows(start, stop) for factor in self.factors),
+            _cut(self.full, start, stop),
+        )
 
 
 class Units(NamedTuple):
@@ -90,6 +106,14 @@ class Local:
 
     units: tuple[Units, ...]
     factors: tuple[Factor, ...]
+
+    def rows(self, start: int, stop: int) -> Local:
+        """Some of the R rows."""
+        units = tuple(
+            unit._replace(block=unit.block[start:stop], through=_cut(unit.through, start, stop))
+            for unit in self.units
+        )
+        return Local(units, tuple(factor.rows(start, stop) for factor in self.factors))
 
 
 def parameter_starts(cell: Cell[Any, Any]) -> dict[str, int]:
@@ -110,3 +134,7 @@ def state_slices(sizes: Sequence[int]) -> list[slice]:
     """Where each state lies among the S numbers."""
     ends = list(accumulate(sizes))
     return [slice(end - size, end) for end, size in zip(ends, sizes)]
+
+
+def _cut(value: Tensor | None, start: int, stop: int) -> Tensor | None:
+    return None if value is None else value[start:stop]

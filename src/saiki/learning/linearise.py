@@ -26,6 +26,12 @@ def known(cell: Cell[Any, Any]) -> bool:
     return type(cell) in _EXACT and all(isinstance(getattr(cell, name, ""), str) for name in names)
 
 
+def unit_states(cell: Cell[Any, Any]) -> tuple[tuple[int, ...], ...]:
+    """Which of a known cell's states a unit has, as in `Local.units`; a Jordan network's y has its own."""
+    each = range(len(cell.states))
+    return tuple((k,) for k in each) if isinstance(cell, Jordan) else (tuple(each),)
+
+
 def linearise(steps: Steps) -> Jacobians:
     """D_t, F_t and G_t of each row, whichever steps and sequences they come from."""
     return _EXACT[type(steps.cell)](steps) if known(steps.cell) else _by_torch(steps)
