@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from saiki.core.errors import UsageError
+
 # ---- where things are
 DataFile = Annotated[Path, typer.Argument(metavar="DATA", help="A .csv, .csv.gz, .parquet or .npz file.")]
 OptionalData = Annotated[
@@ -34,6 +36,18 @@ def word_or_number(value: str) -> float | int | str:
         except ValueError:
             continue
     return value
+
+
+def rule_words(value: str) -> dict[str, Any]:
+    """`truncated_bptt window=50 stride=10` as the mapping that Python and TOML take."""
+    name, *options = value.split()
+    rule: dict[str, Any] = {"type": name}
+    for option in options:
+        key, equals, said = option.partition("=")
+        if not equals:
+            raise UsageError(f"--rule: {option!r} is no OPTION=VALUE", hint=f"write '{name} window=50'")
+        rule[key] = word_or_number(said)
+    return rule
 
 
 # ---- the columns of a table
@@ -104,6 +118,15 @@ Every = Annotated[
     typer.Option(parser=word_or_number, metavar="epoch|N", help="Validate every epoch, or after N updates."),
 ]
 Refit = Annotated[str | None, typer.Option(help="all: train again on all data at the end.", metavar="all")]
+RuleWords = Annotated[
+    str | None,  # the parser gives a mapping
+    typer.Option(
+        "--rule",
+        parser=rule_words,
+        metavar="'NAME [OPTION=VALUE ...]'",
+        help="The learning rule: bptt, 'truncated_bptt window=50', 'rtrl approximation=snap1', ....",
+    ),
+]
 Baselines = Annotated[
     bool | None, typer.Option("--baselines/--no-baselines", help="Measure simple models beside it.")
 ]

@@ -35,7 +35,7 @@ from saiki.core.errors import DTypeError, OptionError, SchemaError
 from saiki.core.names import choose
 from saiki.core.random import generator, seed_from
 from saiki.core.record import FitRecord
-from saiki.learning import Observer, ProgressBar, Source, Trainer, Training
+from saiki.learning import BPTT, Observer, ProgressBar, Source, Trainer, Training, get_rule
 from saiki.models.options import (
     CELL_LAYERS,
     DTYPES,
@@ -43,6 +43,7 @@ from saiki.models.options import (
     CommonOptions,
     Layer,
     RandomState,
+    Rule,
     as_layer,
     did_you_mean,
     plain_option,
@@ -121,6 +122,8 @@ class Estimator(BaseEstimator):
         patience: evaluations without a new best before training stops; None never stops early.
         training: `saiki.learning.Training`, everything else about how the network learns; its fields are
             parameters too: `set_params(training__clip_norm=0.5)`.
+        rule: the learning rule, by name ("bptt"), as a mapping ({"type": "truncated_bptt", "window": 50}) or
+            as a value of `saiki.learning`; None takes `training`'s, which is BPTT unless it says otherwise.
         baselines: measure simple models on the same split; never inside a search (`inside_search`).
         random_state: seed; the same seed, data and machine give the same bits.
         device: "cpu", "cuda", "cuda:1" or "auto".
@@ -155,6 +158,7 @@ class Estimator(BaseEstimator):
     batch_size: int | str
     patience: int | None
     training: Training | None
+    rule: Rule
     baselines: bool
     random_state: RandomState
     device: str
@@ -244,6 +248,7 @@ class Estimator(BaseEstimator):
             raise DTypeError(
                 f"training is {type(self.training).__name__} but must be saiki.learning.Training(...) or None"
             )
+        self._training()
         if self.loss != "auto" and not isinstance(self.loss, str) and not callable(self.loss):
             raise DTypeError(f"loss is {type(self.loss).__name__} but must be a name or a callable")
         if resume and checkpoint is None:
@@ -252,6 +257,22 @@ class Estimator(BaseEstimator):
         for name in ("network_", "record_", "baselines_", "metrics_", "details_", "parameter_note_"):
             if hasattr(self, name):
                 delattr(self, name)
+
+    def _training(self) -> Training:
+        """`training` with the rule of this estimator.
+
+        Raises:
+            OptionError: an unknown rule, or `rule` and `training` name two.
+        """
+        training = self.training if self.training is not None else Training()
+        if self.rule is None:
+            return training
+        rule, other = get_rule(self.rule), get_rule(training.rule)
+        if other not in (BPTT(), rule):
+            raise OptionError(
+                f"rule is {rule!r} but training has another, {other!r}.", "Leave one of the two out."
+            )
+        return replace(training, rule=rule)
 
     def _settle_seed(self, checkpoint: str | Path | None, resume: bool) -> int:
         state = self.random_state
@@ -372,8 +393,10 @@ class Estimator(BaseEstimator):
         self.parameter_note_ = parameter_note(parameters, values, sequences)
         logger.info("%s", self.parameter_note_)
         show = self.verbose if self.verbose is not None else sys.stderr.isatty()
+        training = self._training()
+        get_rule(training.rule).start(network, 1)  # a network that the rule cannot train is refused here
         trainer = Trainer(
-            training=self.training if self.training is not None else Training(),
+            training=training,
             lr=float(self.lr),
             max_epochs=int(self.max_epochs),
             batch_size=self.batch_size,  # type: ignore[arg-type]  # checked in _begin

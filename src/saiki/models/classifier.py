@@ -25,7 +25,7 @@ from saiki.core.names import unknown
 from saiki.data.missing import Missing
 from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
-from saiki.models.options import Array, CommonOptions, Layer, RandomState
+from saiki.models.options import Array, CommonOptions, Layer, RandomState, Rule
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_features import FeaturesFile
 from saiki.models.sequence_input import Layout
@@ -111,6 +111,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         batch_size: sequences an update; "all" takes the whole training part.
         patience: evaluations without a new best before training stops; None never stops early.
         training: everything else about how the network learns; `set_params(training__clip_norm=0.5)` works.
+        rule: the learning rule, by name, as a mapping or as a value: "bptt", {"type": "truncated_bptt",
+            "window": 50}, …; None is BPTT in `fit`, and in `partial_fit` truncated BPTT over 32 steps with an
+            update a step. See `saiki.learning`.
         baselines: also fit logistic or softmax regression on pooled features on the same split; never
             inside a search or cross-validation.
         random_state: seed; the same seed, data and machine give the same bits.
@@ -164,6 +167,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         batch_size: int | str = 32,
         patience: int | None = 20,
         training: Training | None = None,
+        rule: Rule = None,
         baselines: bool = True,
         random_state: RandomState = None,
         device: str = "cpu",
@@ -194,6 +198,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         self.batch_size = batch_size
         self.patience = patience
         self.training = training
+        self.rule = rule
         self.baselines = baselines
         self.random_state = random_state
         self.device = device

@@ -50,6 +50,7 @@ from saiki.core.schema import (
     unpack_tensors,
     write_model,
 )
+from saiki.learning import get_rule
 from saiki.learning.checkpoints import Checkpoint, newest_verified
 from saiki.losses import LOSSES
 from saiki.models.base import STREAM
@@ -369,6 +370,8 @@ def _estimator(
             ]
         if arguments["training"] is not None:
             arguments["training"] = _training(arguments["training"])
+        if arguments["rule"] is not None:
+            arguments["rule"] = get_rule(arguments["rule"])
         arguments["device"] = _device_here(arguments["device"], where)
         if isinstance(arguments["loss"], Custom):
             arguments["loss"] = resolve(arguments["loss"], extra, LOSSES)

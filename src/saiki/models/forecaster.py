@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from saiki.core.checks import require_bool, require_int
-from saiki.core.errors import DataError, DTypeError, OptionError, SchemaError, ValueRangeError
+from saiki.core.errors import DataError, DTypeError, OptionError, SchemaError, UsageError, ValueRangeError
 from saiki.core.random import generator
 from saiki.data import Table, WindowScaling, embedding_size, like_form, read_table, split_in_time
-from saiki.learning import Observer, Training
+from saiki.learning import BPTT, Observer, Training, get_rule
 from saiki.losses import Gaussian, Quantile, get_loss
 from saiki.models.base import Estimator, inside_search
 from saiki.models.forecast_ahead import (
@@ -35,7 +35,7 @@ from saiki.models.forecast_ahead import (
 from saiki.models.forecast_details import attention_of, details_of, part_of
 from saiki.models.forecast_files import ForecasterFitted, put_together, taken_apart
 from saiki.models.forecast_measure import fit_simple, measure, skill
-from saiki.models.forecast_model import Learned, Strategy
+from saiki.models.forecast_model import Learned, Strategy, forecast_windows
 from saiki.models.forecast_network import (
     ForecastNetwork,
     ForecastShape,
@@ -43,8 +43,20 @@ from saiki.models.forecast_network import (
     build_network,
     start_at_ridge,
 )
+from saiki.models.forecast_online import Stream, offline_rule
 from saiki.models.forecast_paths import Answer, Spread, fit_spread
-from saiki.models.forecast_scores import Backtest
+from saiki.models.forecast_scores import Backtest, Forecasts
+from saiki.models.forecast_stream import build_stack
+from saiki.models.forecast_stream_files import stream_from, stream_tensors
+from saiki.models.forecast_streaming import (
+    check_stream_options,
+    fit_stream,
+    online_of,
+    stream_beyond,
+    stream_hidden,
+    stream_origins,
+    update_stream,
+)
 from saiki.models.forecast_table import (
     Columns,
     Covariates,
@@ -59,10 +71,11 @@ from saiki.models.forecast_table import (
     read_raw,
 )
 from saiki.models.forecast_windows import Framing, Panel, WindowSource, spread_of
-from saiki.models.options import Array, CommonOptions, Layer, RandomState
+from saiki.models.options import Array, CommonOptions, Layer, RandomState, Rule
 from saiki.nn import EmbeddingConfig, LastConfig, Stack
 
-ScalingOption: TypeAlias = Literal["standard", "minmax", "series"]
+ScalingOption: TypeAlias = Literal["standard", "minmax", "series", "running"]
+Mode: TypeAlias = Literal["window", "stream"]
 MissingOption: TypeAlias = Literal["error", "interpolate", "mask"]
 GapsOption: TypeAlias = Literal["error", "complete", "keep"]
 Part: TypeAlias = float | int | str | None
@@ -95,12 +108,16 @@ class ForecasterOptions(CommonOptions):
     test: float | int | str | None
     until: int | str | None
     unit: str
+    mode: str = "window"  # model folders older than the option lack it
 
 
 class Forecaster(Estimator):
     """Forecast the next H steps of one or many series with a recurrent network.
 
         ŷ = s · (W stack(x) + b + A x) + o        x: the last C steps, less their level o, over their spread s
+
+    With `mode="stream"` there is no window: one recurrent network reads each series from its first row,
+    carries its state, answers the next H rows at every step, and `update` goes on learning from new rows.
 
     Several series are told by columns (wide) or by an id column (long). `series="shared"` runs one network on
     each series by itself; `series="joint"` shows it all target columns at once.
@@ -118,8 +135,11 @@ class Forecaster(Estimator):
         series: "shared" or "joint".
         ids: tell a shared network which series it sees, "one_hot" or "embed"; None does not, and the
             model then takes series it never saw.
+        mode: "window" cuts the past into windows of C steps; "stream" reads it once, from the first row, and
+            can go on learning (`update`).
         season: m, steps in a season, for the seasonal-naive forecast and MASE; None asks the time column.
-        scaling: "series" (standard, each id by itself), "standard", "minmax" or None.
+        scaling: "series" (standard, each id by itself), "standard", "minmax" or None, all fixed after the
+            training rows; in a stream also "running", mean and spread of about the last 10 C rows.
         window_scaling: what is taken away from each window and given back after: its "last" or "mean" value,
             or None. With it, adding a constant to a series shifts its forecasts by that constant.
         level: show the network what window scaling took away; the sentence above then no longer holds.
@@ -149,6 +169,8 @@ class Forecaster(Estimator):
         batch_size: windows an update.
         patience: see `Estimator`.
         training: see `Estimator`.
+        rule: see `Estimator`. A window of the past is a sequence of its own with its answer at the end, so
+            BPTT is the one rule for windows.
         baselines: see `Estimator`.
         random_state: see `Estimator`.
         device: see `Estimator`.
@@ -166,6 +188,8 @@ class Forecaster(Estimator):
         baselines_: the same figures of the simple models.
         details_: which part that was, and the errors by step ahead.
         backtest_: `Backtest` on that part; not saved.
+        stream_: where a stream stands: state, pending targets, scaling, optimiser.
+        online_: `Backtest` of the forecasts whose targets the last `update` brought; not saved.
 
     Example:
         model = Forecaster(horizon=52, context=104, missing="mask").fit("co2.csv")
@@ -178,6 +202,8 @@ class Forecaster(Estimator):
 
     learned_: Learned
     backtest_: Backtest | None
+    stream_: Stream
+    online_: Backtest | None
 
     def __init__(
         self,
@@ -192,6 +218,7 @@ class Forecaster(Estimator):
         strategy: Strategy = "direct",
         series: SeriesMode = "shared",
         ids: IdMode | None = None,
+        mode: Mode = "window",
         season: int | None = None,
         scaling: ScalingOption | None = "series",
         window_scaling: WindowScaling = "last",
@@ -217,6 +244,7 @@ class Forecaster(Estimator):
         batch_size: int | str = 64,
         patience: int | None = 10,
         training: Training | None = None,
+        rule: Rule = None,
         baselines: bool = True,
         random_state: RandomState = None,
         device: str = "cpu",
@@ -234,6 +262,7 @@ class Forecaster(Estimator):
         self.strategy = strategy
         self.series = series
         self.ids = ids
+        self.mode = mode
         self.season = season
         self.scaling = scaling
         self.window_scaling = window_scaling
@@ -259,6 +288,7 @@ class Forecaster(Estimator):
         self.batch_size = batch_size
         self.patience = patience
         self.training = training
+        self.rule = rule
         self.baselines = baselines
         self.random_state = random_state
         self.device = device
@@ -322,6 +352,11 @@ class Forecaster(Estimator):
         train_rows = [raw.rows(span.train) for raw, span in zip(raws, spans)]
         learned = self._begun(table, columns, train_rows)
         self._check_room(learned, spans)
+        if self.mode == "stream":
+            options: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume}
+            options |= {"every_minutes": every_minutes, "observers": observers}
+            fit_stream(self, learned, raws, spans, loss, **options)
+            return self
         panel = make_panel(raws, columns, learned.scaling)
         network = self._network(learned, panel, values=sum(map(len, train_rows)) * panel.values.shape[1])
 
@@ -363,8 +398,12 @@ class Forecaster(Estimator):
         )
         honest = None if self._refits() else validation
         spread = fit_spread(network, learned.spread, train, honest, self.calibrate)
-        self.learned_ = replace(learned, spread=spread)
-        self._judge(panel, raws, parts)
+        learned = self.learned_ = replace(learned, spread=spread)
+
+        def forecasts(windows: WindowSource) -> Forecasts:
+            return forecast_windows(network, learned, windows, raws, learned.seasonal)
+
+        self._judge(panel, raws, parts, forecasts)
         return self
 
     @property
@@ -404,7 +443,8 @@ class Forecaster(Estimator):
             ("strategy", ("direct", "recursive")),
             ("series", ("shared", "joint")),
             ("ids", (None, "one_hot", "embed")),
-            ("scaling", (None, "series", "standard", "minmax")),
+            ("mode", ("window", "stream")),
+            ("scaling", (None, "series", "standard", "minmax", "running")),
             ("window_scaling", (None, "last", "mean")),
             ("missing", ("error", "interpolate", "mask")),
             ("gaps", (None, "error", "complete", "keep")),
@@ -413,6 +453,20 @@ class Forecaster(Estimator):
             if value not in known:
                 shown = ", ".join(repr(option) for option in known)
                 raise OptionError(f"{name} is {value!r} but must be one of {shown}.")
+        if self.mode == "stream":
+            check_stream_options(self)
+        elif self.scaling == "running":
+            raise OptionError(
+                "scaling is 'running', which moves with the rows of a stream, but mode is 'window'.",
+                "Use mode='stream', or scaling='series'.",
+            )
+        elif not isinstance(get_rule(self._training().rule), BPTT):
+            raise OptionError(
+                f"rule is {get_rule(self._training().rule)!r}, which carries a state from one stretch of a "
+                "sequence to the next, but a forecaster of windows starts each of them anew and answers at "
+                "its end.",
+                "Leave rule out, which is BPTT through the whole context, or use a shorter context.",
+            )
         if self.ids is not None and self.series == "joint":
             raise OptionError(
                 "ids tells a shared network its series apart, but series='joint' shows all of them at once.",
@@ -439,15 +493,30 @@ class Forecaster(Estimator):
             )
         return tuple(float(q) for q in levels)
 
-    def _table(self, data: object, targets: bool = True) -> Table:
+    def _training(self) -> Training:
+        training = super()._training()
+        if self.mode != "stream" or self.rule is not None or not hasattr(self, "learned_"):
+            return training
+        rule = get_rule(training.rule)  # a stream has no end to wait for: the default is another
+        return replace(training, rule=offline_rule(None if isinstance(rule, BPTT) else rule, self.context_))
+
+    def _gaps(self) -> GapsOption:
+        """What is done about absent rows."""
+        return self.gaps or ("error" if self.missing == "error" else "complete")
+
+    def _table(self, data: object, targets: bool = True, gaps: GapsOption | None = None) -> Table:
         if isinstance(data, Table):
             return data
-        gaps = self.gaps or ("error" if self.missing == "error" else "complete")
         time: str | Literal[False] | None = self.time
         if time is None and hasattr(self, "network_"):  # the column that fit found, and no other
             time = self.columns_.time or False
         return read_table(
-            data, time=time, id=self.id, targets=self.targets if targets else None, sort=self.sort, gaps=gaps
+            data,
+            time=time,
+            id=self.id,
+            targets=self.targets if targets else None,
+            sort=self.sort,
+            gaps=gaps or self._gaps(),
         )
 
     def _used(self, raw: Raw) -> Raw:
@@ -510,7 +579,7 @@ class Forecaster(Estimator):
             kind=kind,
             quantiles=quantiles,
             known=columns.future_size,
-            lags=context if self.highway else 0,
+            lags=context if self.highway and self.mode == "window" else 0,
             level=self.level,
         )
         framing = Framing(
@@ -521,6 +590,7 @@ class Forecaster(Estimator):
             masked=tuple(range(K + columns.past_size)) if self.missing == "mask" else (),
             spread=np.ones(K),
         )
+        own = self.scaling in ("series", "running")  # beside running scaling, for the simple models
         learned = Learned(
             columns=columns,
             horizon=self.horizon,
@@ -533,8 +603,8 @@ class Forecaster(Estimator):
             scaling=Scaling.fit(
                 train_rows,
                 columns,
-                "standard" if self.scaling == "series" else self.scaling,
-                per_series=self.scaling == "series" and columns.id is not None,
+                "standard" if own else self.scaling,
+                per_series=own and columns.id is not None,
             ),
             spread=Spread(levels=levels, stretch=np.ones(shape.parameters), residuals=None),
             tail=[],
@@ -591,7 +661,13 @@ class Forecaster(Estimator):
 
     # ---- measuring -----------------------------------------------------------------------------------------
 
-    def _judge(self, panel: Panel, raws: Sequence[Raw], parts: Mapping[str, list[slice]]) -> None:
+    def _judge(
+        self,
+        panel: Panel,
+        raws: Sequence[Raw],
+        parts: Mapping[str, list[slice]],
+        forecasts: Callable[[WindowSource], Forecasts],
+    ) -> None:
         """Our figures, and the simple models', on the test part or else on the validation part."""
         index = self.learned_.index(panel, raws, self.horizon)
         self.metrics_, self.baselines_, self.backtest_ = {}, [], None
@@ -607,12 +683,13 @@ class Forecaster(Estimator):
                 both = [learned.origin, index.within(parts["validation"]).origin]
                 learned = index.select(np.isin(index.origin, np.concatenate(both)))
             self.learned_ = replace(self.learned_, simple=fit_simple(self.learned_, panel, learned))
-        windows = self.learned_.windows(panel, index.within(parts[what]), what, self._net)
-        found = measure(self._net, self.learned_, windows, raws, self.learned_.seasonal, baselines)
+        windows = self.learned_.windows(panel, index.within(parts[what]), what, self.network_)
+        found = measure(forecasts(windows), self.learned_, windows, raws, baselines)
         self.backtest_ = found
         self.metrics_, self.baselines_ = dict(found.metrics), [dict(row) for row in found.baselines]
         self.details_ |= details_of(what, self.learned_, found, raws)
-        self.details_ |= attention_of(self._net, windows)
+        if self.mode == "window":
+            self.details_ |= attention_of(self._net, windows)
 
     @property
     def _net(self) -> ForecastNetwork:
@@ -630,6 +707,8 @@ class Forecaster(Estimator):
     def backtest(self, data: object, *, start: Part = None, every: int = 1) -> Backtest:
         """Forecast from many origins of a table and measure the forecasts; nothing is learned from it.
 
+        In a stream the table is read from its first row, whatever was read before.
+
         Args:
             data: a table with the columns that fit saw.
             start: the part whose rows are forecast: a share, a number of rows at the end, or its first time;
@@ -642,8 +721,8 @@ class Forecaster(Estimator):
         Raises:
             DataError: the table lacks a column, or is too short.
         """
-        learned, windows, raws, seasonal = self._origins(data, start, every)
-        return measure(self._net, learned, windows, raws, seasonal, self.baselines and not inside_search())
+        learned, windows, raws, forecasts = self._origins(data, start, every)
+        return measure(forecasts, learned, windows, raws, self.baselines and not inside_search())
 
     def score(self, data: object, y: object = None) -> float:
         """Skill over the naive forecast, 1 - MAE / MAE of seasonal-naive; 1 is perfect, 0 no better.
@@ -653,13 +732,13 @@ class Forecaster(Estimator):
             y: ignored.
         """
         del y
-        learned, windows, raws, seasonal = self._origins(data, None, 1)
-        return skill(self._net, learned, windows, raws, seasonal)
+        learned, windows, raws, forecasts = self._origins(data, None, 1)
+        return skill(forecasts, learned, windows, raws)
 
     def _origins(
         self, data: object, start: Part, every: int
-    ) -> tuple[Learned, WindowSource, list[Raw], Array]:
-        """The windows of a backtest, the rows they are cut from, and each series' seasonal difference."""
+    ) -> tuple[Learned, WindowSource, list[Raw], Forecasts]:
+        """The windows of a backtest, the rows they are cut from, and the model's forecasts of them."""
         self._require_fitted()
         require_int(every, "every", 1)
         table = self._table(data)
@@ -679,15 +758,19 @@ class Forecaster(Estimator):
             first = np.full(panel.series, np.iinfo(np.int64).max)
             np.minimum.at(first, index.series, index.step)
             index = index.select((index.step - first[index.series]) % every == 0)
-        windows = learned.windows(panel, index, "backtest", self._net)
-        return learned, windows, raws, learned.seasonal_of(before)
+        windows = learned.windows(panel, index, "backtest", self.network_)
+        seasonal = learned.seasonal_of(before)
+        if self.mode == "stream":
+            return learned, windows, raws, stream_origins(self, learned, raws, windows, seasonal)
+        return learned, windows, raws, forecast_windows(self._net, learned, windows, raws, seasonal)
 
     def forecast(self, data: object = None, steps: int | None = None, *, future: object = None) -> Any:  # noqa: ANN401
         """Forecast what comes after the last row.
 
         Args:
             data: a table with the columns that fit saw, to go on from its end; None goes on from the end of
-                the table that fit saw.
+                the table that fit saw, or, in a stream, of the last `update`. In a stream the table is read
+                from its first row and leaves nothing behind; `update` is for rows that go on.
             steps: how many steps; None is the horizon. A direct model answers up to its horizon, a recursive
                 one any number.
             future: a table with the covariates known ahead, one row a step to come (and the id column where
@@ -735,8 +818,10 @@ class Forecaster(Estimator):
     def _beyond(self, data: object, steps: int, future: object) -> tuple[Learned, list[Raw], Answer]:
         """What was learned (with a scaling for new series), each context, and the forecasts after it."""
         columns = self.columns_
-        raws = self.learned_.tail if data is None else history(self._table(data), columns, self.missing)
         rows_ahead = None if future is None else self._table(future, targets=False)
+        if self.mode == "stream":
+            return stream_beyond(self, None if data is None else self._table(data), rows_ahead, steps)
+        raws = self.learned_.tail if data is None else history(self._table(data), columns, self.missing)
         ahead = covariates_ahead(raws, columns, steps, rows_ahead)
         learned = self.learned_.admitting([raw.rows(slice(0, end_of(raw, columns))) for raw in raws])
         cut = contexts(raws, learned)
@@ -752,6 +837,8 @@ class Forecaster(Estimator):
             (series, D).
         """
         self._require_fitted()
+        if self.mode == "stream":
+            return stream_hidden(self, self._table(data))
         raws = history(self._table(data), self.columns_, self.missing)
         learned = self.learned_.admitting(raws)
         cut = contexts(raws, learned)
@@ -762,7 +849,54 @@ class Forecaster(Estimator):
             hidden: Array = self._net.hidden(windows.inputs()[0]).cpu().numpy()
         return hidden
 
+    def update(self, data: object, *, learn: bool = True) -> Self:
+        """Read new rows of the stream one after another, and learn from each target as it arrives.
+
+        At each row the model first learns the step whose H targets are now there, by the learning rule, then
+        forecasts from the row. State, pending targets, running scaling and optimiser go on from call to call
+        and are saved with the model: rows given one by one, in blocks, or after `saiki.load` lead to the same
+        bits. `online_` has the figures of the forecasts whose targets arrived, each made before any of them
+        was seen, beside the simple models'.
+
+        The rate is `lr`, without a schedule; clipping, penalties and groups are `training`'s. With rule BPTT
+        the gradient reaches back over the context (16 to 128 steps).
+
+        Args:
+            data: the rows after the last one read, in the form of fit's table. Where covariates are known
+                ahead, rows at the end without a target are rows to come.
+            learn: False reads, forecasts and measures, but changes no weight.
+
+        Returns:
+            self.
+
+        Raises:
+            UsageError: the model reads windows.
+            NotFittedError: before fit.
+            DataError, ShapeError: rows that do not go on from the last one, an infinite or (with
+                missing="error") missing value, another number of columns. The stream is as it was.
+            NonFiniteError: a loss or a gradient became NaN or infinite. The model is as it was.
+        """
+        if self.mode != "stream":
+            raise UsageError(
+                f"update is for a forecaster that reads a stream, and this one has mode={self.mode!r}: it "
+                "looks at windows of the past and keeps nothing from row to row.",
+                "Fit it with mode='stream', or fit it again with the new rows.",
+            )
+        self._require_fitted()
+        require_bool(learn, "learn")
+        table = self._table(data, gaps="keep")
+        self.stream_, self.learned_, self.online_ = update_stream(self, table, learn=learn)
+        return self
+
     # ---- files ---------------------------------------------------------------------------------------------
+
+    def _stream_tensors(self) -> dict[str, Array]:
+        return stream_tensors(self.stream_) if self.mode == "stream" and hasattr(self, "stream_") else {}
+
+    def _restore_stream(self, tensors: Mapping[str, Array]) -> None:
+        if self.mode != "stream":
+            super()._restore_stream(tensors)
+        self.stream_ = stream_from(tensors, online_of(self))
 
     def _option(self, name: str, value: Any) -> Any:  # noqa: ANN401  JSON out
         if name == "covariates" and value is not None:
@@ -795,6 +929,8 @@ class Forecaster(Estimator):
         dtype: torch.dtype,
     ) -> Stack:
         del output_size  # the stack's; the head's follows from what is asked
+        if self.mode == "stream":
+            return build_stack(layers, input_size, fitted.shape(), source=source, dtype=dtype, device=None)
         network = build_network(layers, input_size, fitted.shape(), source=source, dtype=dtype, device=None)
         return cast("Stack", network)
 
@@ -802,7 +938,9 @@ class Forecaster(Estimator):
         asked = 1 if self.strategy == "recursive" else self.horizon
         if fitted.asked != asked:
             raise SchemaError(f"the network answers {fitted.asked} steps, but the options ask for {asked}.")
+        if (fitted.stream is None) != (self.mode == "window"):
+            raise SchemaError(f"mode is {self.mode!r}, but what was learned is of the other mode.")
         self.learned_ = put_together(fitted, tensors, horizon=self.horizon, strategy=self.strategy)
         columns = fitted.columns
         self.n_features_in_ = columns.panel_targets + columns.past_size + columns.future_size
-        self.backtest_ = None
+        self.backtest_ = self.online_ = None

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from saiki.core.custom import Custom, custom_name
 from saiki.core.errors import DTypeError
 from saiki.core.names import choose, nearest
+from saiki.learning import LearningRule, get_rule
+from saiki.learning.options import mapping_of
 from saiki.losses import LOSSES
 from saiki.nn import (
     GRUConfig,
@@ -26,6 +28,7 @@ from saiki.nn import (
 Array: TypeAlias = NDArray[Any]
 Layer: TypeAlias = "LayerConfig | tuple[str, LayerConfig]"
 RandomState: TypeAlias = "int | np.random.RandomState | None"
+Rule: TypeAlias = "str | Mapping[str, Any] | LearningRule | None"
 
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
 CELL_LAYERS: dict[str, type[LayerConfig]] = {
@@ -58,6 +61,7 @@ class CommonOptions:
     dtype: str
     engine: str | None
     verbose: bool | None
+    rule: dict[str, Any] | None = None  # model folders older than the option lack it
 
 
 def own_loss(loss: object) -> Custom | None:
@@ -87,6 +91,8 @@ def plain_option(name: str, value: Any) -> Any:  # noqa: ANN401  JSON in, JSON o
         return [as_mapping(as_layer(entry, line)) for line, entry in enumerate(value, start=1)]
     if name == "training" and value is not None:
         return value.to_mapping()
+    if name == "rule" and value is not None:
+        return mapping_of(get_rule(value))
     if name == "loss" and not isinstance(value, str):
         return plain(own_loss(value) or custom_name(value))
     if name == "random_state":

@@ -24,7 +24,7 @@ from saiki.data.missing import Missing
 from saiki.data.scaling import Scaler
 from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
-from saiki.models.options import Array, CommonOptions, Layer, RandomState
+from saiki.models.options import Array, CommonOptions, Layer, RandomState, Rule
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_features import FeaturesFile, restore_scaler
 from saiki.models.sequence_input import Layout
@@ -104,6 +104,9 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         batch_size: sequences an update; "all" takes the whole training part.
         patience: evaluations without a new best before training stops; None never stops early.
         training: everything else about how the network learns; `set_params(training__clip_norm=0.5)` works.
+        rule: the learning rule, by name, as a mapping or as a value: "bptt", {"type": "truncated_bptt",
+            "window": 50}, …; None is BPTT in `fit`, and in `partial_fit` truncated BPTT over 32 steps with an
+            update a step. See `saiki.learning`.
         baselines: also measure the mean, linear and ridge regression on pooled features on the same split;
             never inside a search or cross-validation.
         random_state: seed; the same seed, data and machine give the same bits.
@@ -152,6 +155,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         batch_size: int | str = 32,
         patience: int | None = 20,
         training: Training | None = None,
+        rule: Rule = None,
         baselines: bool = True,
         random_state: RandomState = None,
         device: str = "cpu",
@@ -182,6 +186,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         self.batch_size = batch_size
         self.patience = patience
         self.training = training
+        self.rule = rule
         self.baselines = baselines
         self.random_state = random_state
         self.device = device

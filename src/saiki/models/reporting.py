@@ -23,7 +23,7 @@ from saiki.insight import (
     picture,
 )
 from saiki.insight import report as write_page
-from saiki.learning import Training
+from saiki.learning import BPTT, Training, get_rule
 from saiki.models.options import as_layer
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def page(
         loss: what the training loss is, with its unit.
         notes: sentences for the reader.
     """
-    training = estimator.training if estimator.training is not None else Training()
+    training = estimator._training()
     now = datetime.datetime.now().astimezone()
     return write_page(
         ReportData(
@@ -80,10 +80,16 @@ def page(
             options=shown_options(estimator),
             loss=loss,
             clip_norm=training.clip_norm,
-            notes=tuple(notes),
+            notes=(*_rule_told(training), *notes),
             created=now.strftime("%Y-%m-%d %H:%M %Z"),
         )
     )
+
+
+def _rule_told(training: Training) -> tuple[str, ...]:
+    """A sentence about the learning rule, where it is not the one that everybody expects."""
+    rule = get_rule(training.rule)
+    return () if isinstance(rule, BPTT) else (str(getattr(rule, "sentence", f"Learned with {rule!r}.")),)
 
 
 def model_name(estimator: Estimator) -> str:
@@ -99,6 +105,9 @@ def shown_options(estimator: Estimator) -> dict[str, object]:
     for name, value in estimator._options().items():
         if name == "network" and value is not None:
             shown[name] = [_layer(entry) for entry in estimator.network or ()]
+        elif name == "rule" and value is not None:
+            said = [f"{key} {part}" for key, part in value.items() if key != "type" and part is not None]
+            shown[name] = f"{value['type']} ({', '.join(said)})" if said else value["type"]
         elif value is not None and value != "" and not (estimator.network is not None and name in SHORTHAND):
             shown[name] = value
     return shown
