@@ -56,8 +56,13 @@ def forecaster(
     strategy: Annotated[str | None, typer.Option(help="direct or recursive.")] = None,
     series: Annotated[str | None, typer.Option(help="shared or joint, for several series.")] = None,
     ids: Annotated[str | None, typer.Option(help="one_hot or embed: tell the network the series.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="window, or stream: read from the first row, then saiki update.")
+    ] = None,
     season: Annotated[int | None, typer.Option(help="Steps in a season. [from the times]", min=1)] = None,
-    scaling: Annotated[str | None, typer.Option(help="series, standard, minmax or none.")] = None,
+    scaling: Annotated[
+        str | None, typer.Option(help="series, standard, minmax, none; in a stream running.")
+    ] = None,
     window_scaling: Annotated[str | None, typer.Option(help="last, mean or none.")] = None,
     level: Annotated[
         bool | None, typer.Option("--level/--no-level", help="Show the network each window's level.")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from saiki import __version__
-from saiki.cli import demo, evaluate, fit, forecast, predict, report, summary
+from saiki.cli import demo, evaluate, fit, forecast, predict, report, summary, update
 from saiki.cli.console import complain, silence_warnings
 from saiki.core.errors import OptionError, SaikiError, UsageError
 
@@ -27,6 +27,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("forecast")(forecast.forecast)
 app.command("predict")(predict.predict)
 app.command("report")(report.report)
+app.command("update")(update.update)
 app.command("summary")(summary.summary)
 app.command("demo")(demo.demo)
 

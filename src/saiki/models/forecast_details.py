@@ -54,6 +54,19 @@ def details_of(what: str, learned: Learned, found: Backtest, raws: Sequence[Raw]
     }
 
 
+def online_details(found: Backtest | None) -> dict[str, Any] | None:
+    """What the last update came to, as JSON for the report."""
+    if found is None:
+        return None
+    return {
+        "origins": len(found.forecasts),
+        "mae": plain_numbers(np.array([found.metrics["mae"]]))[0],
+        "baselines": [
+            {"name": row["name"], "mae": plain_numbers(np.array([row["mae"]]))[0]} for row in found.baselines
+        ],
+    }
+
+
 def attention_of(network: ForecastNetwork, windows: WindowSource) -> dict[str, Any]:
     """What each AttentionPool looked at in the last windows measured, as JSON; {} where there is none."""
     if not any(isinstance(layer, AttentionPool) for layer in network.modules()):

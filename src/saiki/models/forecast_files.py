@@ -19,6 +19,7 @@ from saiki.models.baselines import LAG_SCALINGS, LagRegression
 from saiki.models.forecast_model import Learned, Strategy
 from saiki.models.forecast_network import ForecastShape
 from saiki.models.forecast_paths import Spread
+from saiki.models.forecast_rows import StreamFraming
 from saiki.models.forecast_table import Columns, Raw, Scaling
 from saiki.models.forecast_windows import Array, Framing
 
@@ -47,6 +48,14 @@ class SimpleFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StreamFile:
+    """How a stream is shown, without its numbers."""
+
+    mask: bool
+    running: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ForecasterFitted:
     """What fit learned beside tensors, as config.json keeps it."""
 
@@ -69,6 +78,7 @@ class ForecasterFitted:
     dated: bool
     simple: list[list[SimpleFile]]
     calibrated: Literal["quantiles", "residuals"] | None
+    stream: StreamFile | None = None
 
     def shape(self) -> ForecastShape:
         """What the network answers."""
@@ -110,6 +120,9 @@ def taken_apart(learned: Learned) -> tuple[ForecasterFitted, dict[str, Array]]:
             for each in learned.simple
         ],
         calibrated="residuals" if spread.residuals is not None else "quantiles",
+        stream=None
+        if learned.stream is None
+        else StreamFile(mask=learned.stream.mask, running=learned.stream.running),
     )
     tensors = {
         **{f"numbers.{name}": value for name, value in learned.scaling.numbers.tensors().items()},
@@ -122,6 +135,8 @@ def taken_apart(learned: Learned) -> tuple[ForecasterFitted, dict[str, Array]]:
         "tail.future": np.stack([raw.future_levels for raw in tail]),
         "tail.static": np.stack([raw.static for raw in tail]),
     }
+    if learned.stream is not None:
+        tensors |= {"stream.shown": learned.stream.shown, "stream.asked": learned.stream.asked}
     if spread.residuals is not None:
         tensors["residuals"] = spread.residuals
     if tail[0].times is not None:
@@ -216,6 +231,18 @@ def put_together(
         for place, name in enumerate(columns.ids)
     ]
     seasonal = take("seasonal", S, K, gaps=True)
+    stream = None
+    if fitted.stream is not None:
+        stream = StreamFraming(
+            horizon=shape.horizon,
+            context=C,
+            window_scaling=fitted.window_scaling,
+            level=fitted.level,
+            mask=fitted.stream.mask,
+            running=fitted.stream.running,
+            shown=take("stream.shown", K, positive=True),
+            asked=take("stream.asked", K, positive=True),
+        )
     simple = [
         [
             LagRegression(
@@ -246,6 +273,7 @@ def put_together(
         tail=tail,
         seasonal=seasonal,
         simple=simple,
+        stream=stream,
     )
 
 

@@ -10,8 +10,7 @@ import numpy as np
 
 from saiki.data import Windows as WindowIndex
 from saiki.models.baselines import MOST_WINDOWS, LagRegression, fit_lag_regressions, seasonal_naive
-from saiki.models.forecast_model import Learned, forecast_windows
-from saiki.models.forecast_network import ForecastNetwork
+from saiki.models.forecast_model import Learned
 from saiki.models.forecast_scores import Backtest, Forecasts, by_horizon, figures
 from saiki.models.forecast_table import Raw, show
 from saiki.models.forecast_windows import Array, Panel, WindowSource, fill_gaps, observed_windows
@@ -64,24 +63,17 @@ def simple_forecasts(learned: Learned, windows: WindowSource) -> dict[str, Array
 
 
 def measure(
-    network: ForecastNetwork,
-    learned: Learned,
-    windows: WindowSource,
-    raws: Sequence[Raw],
-    seasonal: Array,
-    baselines: bool,
+    forecasts: Forecasts, learned: Learned, windows: WindowSource, raws: Sequence[Raw], baselines: bool
 ) -> Backtest:
-    """Forecast the windows with the model and, where wanted, with the simple models.
+    """The figures of the model's forecasts and, where wanted, of the simple models on the same windows.
 
     Args:
-        network: the trained one.
-        learned: the rest.
+        forecasts: the model's, one a window.
+        learned: what it learned.
         windows: asked for H steps.
         raws: the ids of the windows' panel.
-        seasonal: (S, K) mean seasonal differences.
         baselines: whether to measure the simple models.
     """
-    forecasts = forecast_windows(network, learned, windows, raws, seasonal)
     center, scale = learned.scaling.maps(raws, learned.columns)
     rows: list[dict[str, Any]] = []
     ahead: dict[str, Array] = {}
@@ -101,11 +93,8 @@ def measure(
     )
 
 
-def skill(
-    network: ForecastNetwork, learned: Learned, windows: WindowSource, raws: Sequence[Raw], seasonal: Array
-) -> float:
+def skill(forecasts: Forecasts, learned: Learned, windows: WindowSource, raws: Sequence[Raw]) -> float:
     """1 - MAE / MAE of the naive forecast; NaN where that one is never wrong."""
-    forecasts = forecast_windows(network, learned, windows, raws, seasonal)
     center, scale = learned.scaling.maps(raws, learned.columns)
     point = naive(learned, windows) * scale[windows.owner][:, None] + center[windows.owner][:, None]
     simple = figures(forecasts.with_point(point))["mae"]

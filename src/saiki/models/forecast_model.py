@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
+import torch
 
 from saiki.core.errors import DataError
 from saiki.core.random import generator
@@ -14,6 +15,7 @@ from saiki.data import Windows as WindowIndex
 from saiki.models.baselines import LagRegression
 from saiki.models.forecast_network import ForecastNetwork, ForecastShape
 from saiki.models.forecast_paths import Answer, Spread, answer, recursive, run
+from saiki.models.forecast_rows import StreamFraming
 from saiki.models.forecast_scores import Forecasts, seasonal_difference
 from saiki.models.forecast_table import Columns, Raw, Scaling
 from saiki.models.forecast_windows import Array, Framing, Panel, WindowSource, observed_windows
@@ -39,6 +41,7 @@ class Learned:
         tail: the last C rows of each id, from where the next forecast goes on.
         seasonal: (S, K) mean seasonal difference of the training rows, in the table's units.
         simple: fitted lag regressions, a list a target of the panel; empty where none were fitted.
+        stream: how rows are read one by one; None for a model of windows.
     """
 
     columns: Columns
@@ -54,6 +57,7 @@ class Learned:
     tail: list[Raw]
     seasonal: Array
     simple: list[list[LagRegression]]
+    stream: StreamFraming | None = None
 
     @property
     def copies(self) -> int:
@@ -80,7 +84,7 @@ class Learned:
         names = self.columns.series_names([raw.id for raw in raws])
         return WindowIndex.over(panel.lengths, self.context, horizon, times=times, names=names)
 
-    def windows(self, panel: Panel, index: WindowIndex, what: str, network: ForecastNetwork) -> WindowSource:
+    def windows(self, panel: Panel, index: WindowIndex, what: str, network: torch.nn.Module) -> WindowSource:
         """The windows of the index that hold something, asked for the index's horizon.
 
         Args:
@@ -117,7 +121,7 @@ def answer_windows(network: ForecastNetwork, learned: Learned, windows: WindowSo
     if learned.strategy == "recursive":
         return recursive(network, asked, learned.spread, steps, generator(learned.seed, "paths"))
     outputs, level = run(network, asked)
-    found = answer(network, outputs, level, asked.framing, learned.spread)
+    found = answer(network.shape, outputs, level, asked.framing.spread, learned.spread)
     return Answer(found.point[:, :steps], None if found.quantiles is None else found.quantiles[:, :steps])
 
 

@@ -304,7 +304,7 @@ def start_at_ridge(network: ForecastNetwork, windows: WindowSource) -> float | N
         highway.bias[k] = torch.from_numpy(bias).to(highway.bias)
         residuals[..., k] -= x[:, k] @ weight.T + bias
         penalty = alpha if penalty is None else max(penalty, alpha)
-    network.head.bias.copy_(_spread_bias(residuals, network.shape).to(network.head.bias))
+    network.head.bias.copy_(spread_bias(residuals, network.shape).to(network.head.bias))
     return penalty
 
 
@@ -320,8 +320,8 @@ def _lags_and_targets(windows: WindowSource, level: bool) -> tuple[Array, Array]
     return np.concatenate(lags), np.concatenate(targets)
 
 
-def _spread_bias(residuals: Array, shape: ForecastShape) -> Tensor:
-    """(H·K·P,) head bias that gives the residuals' own quantiles, or their log-scale."""
+def spread_bias(residuals: Array, shape: ForecastShape) -> Tensor:
+    """(H·K·P,) head bias that gives the quantiles of (n, H, K) residuals, or their log-scale."""
     H, K = shape.horizon, shape.targets
     a = np.zeros((H, K, shape.parameters))
     empty = np.isnan(residuals).all(axis=0)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from saiki.losses import gaussian_parameters
-from saiki.models.forecast_network import ForecastNetwork, gaussian_quantiles
-from saiki.models.forecast_windows import Array, Framing, WindowInputs, WindowSource
+from saiki.models.forecast_network import ForecastNetwork, ForecastShape, gaussian_quantiles
+from saiki.models.forecast_windows import Array, WindowInputs, WindowSource
 
 PATHS = 100  # sampled paths a window: the 10 % and 90 % quantiles are then sure to about 3 % of probability
 _WINDOWS_AT_ONCE = 1_024  # windows run through the network at once; changes speed and memory only
@@ -72,30 +72,27 @@ def _outputs(network: ForecastNetwork, inputs: WindowInputs) -> Array:
     return out.double().cpu().numpy()
 
 
-def answer(
-    network: ForecastNetwork, outputs: Array, level: Array, framing: Framing, spread: Spread
-) -> Answer:
+def answer(shape: ForecastShape, outputs: Array, level: Array, size: Array, spread: Spread) -> Answer:
     """Read the network's outputs.
 
     Args:
-        network: says what its outputs are.
+        shape: what they are.
         outputs: (n, H, K[, P]) from `run`.
         level: (n, K) what window scaling took away.
-        framing: its spread s.
+        size: (K,) s, the spread that values after window scaling were divided by.
         spread: how quantiles are made.
 
     Returns:
         Forecasts after the table's scaling.
     """
-    point, quantiles = _read(network, outputs, spread)
-    s, o = framing.spread, level[:, None]
+    point, quantiles = _read(shape, outputs, spread)
+    s, o = size, level[:, None]
     point = point * s + o
     return Answer(point, None if quantiles is None else quantiles * s[:, None] + o[..., None])
 
 
-def _read(network: ForecastNetwork, outputs: Array, spread: Spread) -> tuple[Array, Array | None]:
+def _read(shape: ForecastShape, outputs: Array, spread: Spread) -> tuple[Array, Array | None]:
     """Point (n, H, K) and quantiles (n, H, K, Q) in the units of scaled windows."""
-    shape = network.shape
     if shape.kind == "gaussian":
         mean, scale = (part.numpy() for part in gaussian_parameters(torch.from_numpy(outputs)))
         return mean, gaussian_quantiles(mean, scale, spread.levels) if spread.levels else None
@@ -168,8 +165,15 @@ def fit_spread(
     windows = train if honest is None else honest
     outputs, level = run(network, windows)
     truth = (windows.truth() - level[:, None]) / windows.framing.spread
-    if kind == "quantile":
-        shape = network.shape
+    return spread_from(network.shape, spread, outputs, truth)
+
+
+def spread_from(shape: ForecastShape, spread: Spread, outputs: Array, truth: Array) -> Spread:
+    """How wide intervals are, from (n, H, K[, Q]) outputs and the (n, H, K) truth in the same units.
+
+    Quantiles get the factors of `calibration`, points the quantiles of their residuals.
+    """
+    if shape.kind == "quantile":
         return replace(spread, stretch=calibration(outputs, truth, shape.quantiles, shape.median))
     residuals = truth - outputs
     empty = np.isnan(residuals).all(axis=0)
@@ -219,7 +223,7 @@ def _recurse(
 
     def median(step: int, outputs: Array, level: Array) -> Array:
         nonlocal first
-        read = answer(network, outputs, level, windows.framing, spread)
+        read = answer(network.shape, outputs, level, windows.framing.spread, spread)
         first = read if step == 0 else first
         return read.point[:, 0]
 

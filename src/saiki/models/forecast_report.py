@@ -11,6 +11,7 @@ from saiki.insight import Fact, HorizonErrors, Metric, Picture, Split, figures, 
 from saiki.models.forecast_ahead import beyond
 from saiki.models.forecast_details import plain_numbers, plain_times
 from saiki.models.forecast_network import ForecastNetwork
+from saiki.models.forecast_streaming import stream_beyond
 from saiki.models.forecast_windows import Array
 from saiki.models.reporting import attention_pictures, compare, model_name, page
 
@@ -34,11 +35,13 @@ def report_of(model: Forecaster) -> str:
             f"{100 * model.metrics_['coverage']:.1f} % of the truth lay in the interval meant for "
             f"{100 * meant:.0f} %."
         )
+    told = _online_note(model)
+    if told is not None:
+        notes.append(told)
     return page(
         model,
         title=f"Forecast of {what}",
-        summary=f"The next {model.horizon} {unit}s from the last {model.context_}, "
-        + ("all at once." if model.strategy == "direct" else f"{unit} by {unit}."),
+        summary=_summary(model, unit),
         comparison=compare(
             [(key, metric) for key, metric in _metrics(model.unit) if key in model.metrics_],
             model.metrics_,
@@ -79,6 +82,33 @@ def report_of(model: Forecaster) -> str:
         + " of scaled targets",
         notes=notes,
     )
+
+
+def _summary(model: Forecaster, unit: str) -> str:
+    if model.mode == "stream":
+        return (
+            f"The next {model.horizon} {unit}s at every {unit}, from all that was read since the first "
+            "row; no window, the state is carried on."
+        )
+    how = "all at once." if model.strategy == "direct" else f"{unit} by {unit}."
+    return f"The next {model.horizon} {unit}s from the last {model.context_}, {how}"
+
+
+def _online_note(model: Forecaster) -> str | None:
+    """What the updates since fit came to, in a sentence."""
+    if model.mode != "stream" or not hasattr(model, "stream_") or not model.stream_.rows:
+        return None
+    rows, updates = model.stream_.rows, model.stream_.updates
+    told = f"Since fit, {rows:,} row{'' if rows == 1 else 's'} were read and {updates:,} updates made."
+    found = model.details_.get("online")
+    if found:
+        naive = "; ".join(f"{row['name']} {row['mae']:.4g}" for row in found["baselines"][:1])
+        told += (
+            f" The {found['origins']:,} forecasts whose targets came with the last update, each made before "
+            f"they were seen, had a mean absolute error of {found['mae']:.4g}"
+            + (f" ({naive})." if naive else ".")
+        )
+    return told
 
 
 def _metrics(unit: str) -> tuple[tuple[str, Metric], ...]:
@@ -144,7 +174,10 @@ def _pictures(model: Forecaster, unit: str) -> list[Picture]:
                 model.unit,
             )
         )
-    if not model.columns_.future:  # else covariates of the steps to come are needed, and a report has none
+    standing = model.mode == "window" or hasattr(model, "stream_")
+    if (
+        standing and not model.columns_.future
+    ):  # else covariates of the steps to come are needed, and a report has none
         caption = f"The next {model.horizon} {unit}s after the data."
         found.append(_fan("What comes next", caption, next_fan(model), model.unit))
     windows = f"windows, the last of the {model.details_.get('measured_on')} part"
@@ -178,8 +211,13 @@ def next_fan(model: Forecaster) -> dict[str, Any]:
     """The forecast after the end of the first series, as `_fan` takes it."""
     learned, columns = model.learned_, model.columns_
     raw = learned.tail[0]
-    ahead_of = [np.zeros((model.horizon, 0)) for _ in learned.tail]
-    found = beyond(cast("ForecastNetwork", model.network_), learned, learned.tail, ahead_of, model.horizon)
+    if model.mode == "stream":
+        _, _, found = stream_beyond(model, None, None, model.horizon)
+    else:
+        ahead_of = [np.zeros((model.horizon, 0)) for _ in learned.tail]
+        found = beyond(
+            cast("ForecastNetwork", model.network_), learned, learned.tail, ahead_of, model.horizon
+        )
     quantiles = found.point[0, :, :1] if found.quantiles is None else found.quantiles[0, :, 0]
     H = len(quantiles)
     ahead = None

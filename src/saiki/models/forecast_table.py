@@ -451,7 +451,7 @@ def make_panel(raws: Sequence[Raw], columns: Columns, scaling: Scaling) -> Panel
         for part in [targets] if columns.mode == "joint" else [targets[:, k : k + 1] for k in range(K)]:
             values.append(np.concatenate([part, helping], axis=1))
             known.append(ahead)
-            static.append(np.concatenate([row, _identity(names[len(values) - 1], columns)]))
+            static.append(np.concatenate([row, identity(names[len(values) - 1], columns)]))
             starts.append(starts[-1] + len(raw))
     return Panel(
         values=np.concatenate(values),
@@ -462,7 +462,12 @@ def make_panel(raws: Sequence[Raw], columns: Columns, scaling: Scaling) -> Panel
     )
 
 
-def _identity(name: str, columns: Columns) -> Array:
+def identity(name: str, columns: Columns) -> Array:
+    """What tells the network which series it sees: nothing, its place, or a 1 at its place.
+
+    Raises:
+        DataError: a series that training did not see, where the network is told which one it is.
+    """
     if columns.id_mode is None:
         return np.zeros(0)
     series = columns.known_series

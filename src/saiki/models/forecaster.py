@@ -32,7 +32,7 @@ from saiki.models.forecast_ahead import (
     history,
     last_windows,
 )
-from saiki.models.forecast_details import attention_of, details_of, part_of
+from saiki.models.forecast_details import attention_of, details_of, online_details, part_of
 from saiki.models.forecast_files import ForecasterFitted, put_together, taken_apart
 from saiki.models.forecast_measure import fit_simple, measure, skill
 from saiki.models.forecast_model import Learned, Strategy, forecast_windows
@@ -886,6 +886,7 @@ class Forecaster(Estimator):
         require_bool(learn, "learn")
         table = self._table(data, gaps="keep")
         self.stream_, self.learned_, self.online_ = update_stream(self, table, learn=learn)
+        self.details_ = {**self.details_, "online": online_details(self.online_)}
         return self
 
     # ---- files ---------------------------------------------------------------------------------------------
