@@ -287,6 +287,7 @@ def test_quartiles_leave_out_what_is_not_there():
     curve = Curve(np.array([[1.0, np.nan], [2.0, np.nan], [3.0, np.nan]]))
     assert (curve.lower[0], curve.median[0], curve.upper[0]) == (1.5, 2.0, 2.5)
     assert np.isnan(curve.median[1]) and curve.count.tolist() == [3, 0]
+    assert Curve(np.array([[np.inf, -np.inf], [np.inf, -np.inf]])).median.tolist() == [np.inf, -np.inf]
 
 
 def test_the_result_is_json(rng):

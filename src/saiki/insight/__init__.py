@@ -2,6 +2,8 @@
 
 from saiki.insight import figures
 from saiki.insight.curves import Curve
+from saiki.insight.gates import GateReport, GateUse, LayerUse, TimeConstants, gate_use
+from saiki.insight.jacobians import LayerJacobians, RecurrentMatrix, StepJacobians, step_jacobians
 from saiki.insight.reach import GradientReach, LayerReach, gradient_reach, untrained
 from saiki.insight.report import (
     Comparison,
@@ -22,19 +24,28 @@ __all__ = [
     "Comparison",
     "Curve",
     "Fact",
+    "GateReport",
+    "GateUse",
     "GradientReach",
     "HorizonErrors",
+    "LayerJacobians",
     "LayerReach",
+    "LayerUse",
     "Metric",
     "NetworkRow",
     "Picture",
+    "RecurrentMatrix",
     "ReportData",
     "Score",
     "Split",
+    "StepJacobians",
+    "TimeConstants",
     "Verdict",
     "figures",
+    "gate_use",
     "gradient_reach",
     "picture",
     "report",
+    "step_jacobians",
     "untrained",
 ]

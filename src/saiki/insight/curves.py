@@ -15,6 +15,8 @@ from saiki.core.errors import ShapeError
 
 Floats = NDArray[np.float64]
 
+_HUGE = 1e303  # what is within a factor of a thousand of it counts as infinite
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -62,9 +64,11 @@ class Curve:
     def _quantile(self, level: float) -> Floats:
         if not self.values.shape[0]:
             return np.full(len(self), np.nan)
-        with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a point that no sequence has is NaN
-            return np.asarray(np.nanquantile(self.values, level, axis=0), dtype=np.float64)
+            # between two infinities the interpolation would be NaN
+            found = np.nanquantile(np.clip(self.values, -_HUGE, _HUGE), level, axis=0)
+        return np.where(np.abs(found) > _HUGE / 1e3, np.copysign(np.inf, found), found)
 
     def to_json(self) -> dict[str, Any]:
         """Median, quartiles and count as lists; None for what is not a finite number."""
