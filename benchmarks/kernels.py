@@ -10,8 +10,9 @@ is not timed; figures are medians. Our time is that of the public interface (`sa
 `torch.autograd.grad`): a training run includes packing the weights, the input product and all gradients
 with ∂L/∂x, and so do the peers'. The limit is the rate of fused multiply-adds in registers, measured by
 `saiki._native.multiply_add_rate` as one more contestant of each case. A step is one of a session, whose
-weights were packed beforehand. In the full grid a case is measured again, at most twice, if other processes
-had more than 3 % of the processors meanwhile (`others`).
+weights were packed beforehand; beside onnxruntime, which packs them beforehand too, a session runs as well.
+In the full grid a case is measured again, at most twice, if other processes had more than 3 % of the
+processors meanwhile (`others`).
 
 Operations counted, two a multiply-add, a row and step forward:
 
@@ -49,7 +50,7 @@ from benchmarks import kernels_memory
 from benchmarks.common import circumstances, print_header
 from benchmarks.kernels_grid import BFLOAT16, DISTURBED, FLOAT64, Case, full, quick, row_key
 from benchmarks.kernels_peers import build, peer_version, same_function
-from benchmarks.kernels_work import Absent, Contestant, error, make_problem, ours
+from benchmarks.kernels_work import Absent, Contestant, error, frozen, make_problem, ours
 
 from saiki.core.errors import SaikiError
 from saiki.engine import info
@@ -60,6 +61,7 @@ SETTLE_S = 0.03  # threads of another pool spin for some milliseconds after its 
 WAKE_S = 0.02  # a virtual processor that slept is slow at first
 LIMIT_S = 0.005  # of multiply-adds a round
 MOST_ROUNDS = 60
+FROZEN_PEER = "onnxruntime"  # its weights are packed beforehand, so ours are too
 AGREE = 1e-3  # relative difference that a peer's result may have; with bfloat16 weights 0.03
 
 
@@ -211,27 +213,30 @@ def _measure_case(
                 contestants[peer] = build(peer, problem, engine)
             except Absent as reason:
                 _say(f"{case.label(peer)}: left out: {reason}")
+        if FROZEN_PEER in contestants and engine == "cpu":
+            contestants["saiki frozen"] = frozen(problem)
         if len(contestants) == 1:
             return [], 0
-        built = len(contestants)
+        built = len(contestants.keys() & set(peers))
         worst, where, steps = error(problem, engine)
         firsts = _first_runs(case, contestants)
         turns = partial(_take_turns, contestants, firsts, seconds, _limit_of(case))
         times, limit, others = _undisturbed(turns, tries)
-    mine = times.pop("saiki")
-    ours_s = statistics.median(mine)
-    gflops = case.flops(int(problem.batch_sizes.sum())) / ours_s / 1e9
+    called = times.pop("saiki")
+    packed = times.pop("saiki frozen", called)
+    flops = case.flops(int(problem.batch_sizes.sum()))
     rows = []
     for peer, samples in times.items():
-        peer_s = statistics.median(samples)
+        mine = packed if peer == FROZEN_PEER else called
+        ours_s, peer_s = statistics.median(mine), statistics.median(samples)
         rows.append(
             _row(case, peer)
             | {"saiki_ms": ours_s * 1e3, "peer_ms": peer_s * 1e3, "ratio": peer_s / ours_s}
-            | {"gflops": gflops, "ceiling_gflops": limit, "error": worst}
+            | {"gflops": flops / ours_s / 1e9, "ceiling_gflops": limit, "error": worst}
             | {"saiki_spread": _spread(mine), "peer_spread": _spread(samples), "rounds": len(mine)}
             | {"error_in": where, "error_steps": steps, "others": others}
         )
-    return rows, built - len(contestants)
+    return rows, built - len(rows)
 
 
 def _row(case: Case, peer: str) -> Row:

@@ -132,6 +132,13 @@ def ours(problem: Problem, engine_name: str) -> Contestant:
     return _of_cell(problem, problem.cell, problem.params, engine_name)
 
 
+def frozen(problem: Problem) -> Contestant:
+    """A session of Saiki over whole sequences, beside a peer that has packed its weights beforehand too."""
+    session = engine.session(problem.cell, problem.params, threads=problem.case.threads)
+    data, sizes, state = problem.data, problem.batch_sizes, problem.state
+    return Contestant(lambda: (session.run(data, sizes, state)[0], None), lambda result: result)
+
+
 def plain(problem: Problem, engine_name: str) -> Contestant:
     """Saiki on the family's plain cell, to see what an option costs; not the same function."""
     cell = problem.case.plain_cell()
