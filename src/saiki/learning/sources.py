@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, final, runtime_checkable
 
@@ -39,6 +39,18 @@ class Batch:
     def B(self) -> int:
         """The number of sequences."""
         return self.inputs.B if self.per_step else self.targets.shape[0]  # type: ignore[no-any-return]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device; itself where it is there already."""
+        if self.targets.device == device and getattr(self.inputs, "device", device) == device:
+            return self
+        return replace(
+            self,
+            inputs=self.inputs.to(device),
+            targets=self.targets.to(device),
+            mask=None if self.mask is None else self.mask.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
+        )
 
 
 @runtime_checkable

@@ -67,6 +67,7 @@ from saiki.learning.observers import (
     ValidationEvent,
 )
 from saiki.learning.optimisers import Optimizer, Updater, frozen_names
+from saiki.learning.ratios import held_weights, update_ratios
 from saiki.learning.rules import LearningRule, RuleState, objective, sequence_weights
 from saiki.learning.schedules import Schedule, ScheduleState, checked_state
 from saiki.learning.sources import Batch, Source
@@ -186,7 +187,7 @@ def evaluate(
     try:
         with torch.no_grad():
             for indices in torch.argsort(source.lengths, stable=True, descending=True).split(batch_size):
-                batch = _moved(source.batch(indices), device)
+                batch = source.batch(indices).to(device)
                 parts = objective(loss, network(batch.inputs), batch)
                 weights = sequence_weights(batch).cpu()
                 # 0 · inf is NaN: a sequence of weight 0 must not decide
@@ -342,6 +343,8 @@ class _Run:
             parameters=sum(p.numel() for p in self.network.parameters() if p.requires_grad),
             training_sequences=len(self.train),
             seed=self.trainer.seed,
+            clip_norm=self.options.clip_norm,
+            ratio_names=[name for name, p in self.network.named_parameters() if p.requires_grad],
             versions=_versions(),
             machine=_machine(self.device),
         )
@@ -373,7 +376,7 @@ class _Run:
         while self.at.epoch <= last and not self._stopped():
             order = self._batches(source, self.at.epoch)
             for number in range(self.at.batch, len(order)):
-                batch = _moved(source.batch(order[number]), self.device)
+                batch = source.batch(order[number]).to(self.device)
                 if self.at.chunk == 0:
                     self.rule_state = self.rule.start(self.network, batch.B)
                 chunks = list(self.rule.chunks(batch))
@@ -506,6 +509,8 @@ class _Run:
             clipped = now > limit
             gradients = clip_by_norm(gradients, limit, now)
         factor = self.schedule.factor(self.at.update, self.schedule_state)
+        watched = self.at.phase == "fit" and self.record.wants_ratios(number)
+        held = held_weights(self.network) if watched else {}
         self.whole = False
         self.updater.step(gradients, factor)
         self.rule_state = (
@@ -521,7 +526,9 @@ class _Run:
         )
         loss = loss_sum / weight_sum if weight_sum > 0 else 0.0
         if self.at.phase == "fit":
-            self.record.add_update(number, loss, norm)
+            self.record.add_update(number, loss, norm, clipped)
+            if watched:
+                self.record.add_ratios(number, update_ratios(held, self.network))
             if self.at.epoch == 1:
                 self.record.training_values += _observed(chunk)
         self.before = None
@@ -878,18 +885,6 @@ def _observed(batch: Batch) -> int:
 def _device(network: torch.nn.Module) -> torch.device:
     first = next(network.parameters(), None)
     return torch.device("cpu") if first is None else first.device
-
-
-def _moved(batch: Batch, device: torch.device) -> Batch:
-    if batch.targets.device == device and getattr(batch.inputs, "device", device) == device:
-        return batch
-    return replace(
-        batch,
-        inputs=batch.inputs.to(device),
-        targets=batch.targets.to(device),
-        mask=None if batch.mask is None else batch.mask.to(device),
-        weights=None if batch.weights is None else batch.weights.to(device),
-    )
 
 
 def _generators(network: torch.nn.Module) -> dict[str, torch.Generator]:
