@@ -2,8 +2,8 @@
 
     valley    ½ (u² + 100 v²), u and v turned by 30 degrees against the weights
     plateau   1 - exp(-2 r²), r the distance to the minimum: the start is 2.4 away, where the slope is 1e-4
-    cliff     (σ(s_50) - 0.7)² of one recurrent unit s_t = w σ(s_{t-1}) + b after 50 steps, as in figure 6 of
-              Pascanu, Mikolov & Bengio 2013; walked with and without clipping the gradient's norm at 1
+    cliff     (σ(s_50) - 0.7)² of one recurrent unit s_t = w σ(s_{t-1}) + b after 50 steps, the error
+              surface of Pascanu, Mikolov & Bengio 2013; with and without clipping the gradient's norm at 1
     saddle    ½ u² - 0.1 (½ v² - ¼ v⁴), turned likewise; the start is 1e-4 beside the way into the saddle
 
 Each optimiser runs with every rate of one grid. Its best rate is the one with which the loss is soonest,
