@@ -103,6 +103,23 @@ def gru() -> str:
     )
 
 
+def elementwise() -> str:
+    """One pulse into three units of an elementwise LSTM that differ only in how they hear themselves."""
+    x = np.zeros((40, 1))
+    x[4] = 1.0
+    heard = (-1.0, 0.0, 1.0)
+    cell = cells.ElementwiseLSTM(1, len(heard))
+    H = len(heard)
+    parameters = {
+        "weight_ih": [[0.0]] * 2 * H + [[2.0]] * H + [[0.0]] * H,
+        "weight_hh": [[0.0] * H, [0.0] * H, heard, [0.0] * H],
+        "bias": [0.0] * H + [2.0] * H + [0.0] * H + [2.0] * H,
+    }
+    c = unroll(cell, parameters, x)["c"]
+    lines = {f"r = {weight:g}": c[:, k] for k, weight in enumerate(heard)}
+    return figures.traces({"input x": {"x": x[:, 0]}, "cell state c": lines}, row_height=170)
+
+
 @functools.cache
 def _forecaster() -> saiki.Forecaster:
     """A small network on the CO₂ record, five years held out; a few epochs, half a minute at most."""
@@ -168,6 +185,7 @@ PICTURES = {
     "jordan": jordan,
     "lstm": lstm,
     "gru": gru,
+    "elementwise": elementwise,
     "forecast": forecast,
     "horizon": horizon,
     "curves": curves,

@@ -21,6 +21,7 @@ from saiki.nn import (
     DenseConfig,
     Dropout,
     DropoutConfig,
+    ElementwiseLSTMConfig,
     EmbeddingConfig,
     GRUConfig,
     JordanConfig,
@@ -46,6 +47,7 @@ ONE_OF_EACH = {
     "jordan": JordanConfig(hidden_size=4, size=2, num_layers=2, bidirectional=True),
     "lstm": LSTMConfig(hidden_size=4, bidirectional=True, peepholes=True, learn_initial_state=True),
     "gru": GRUConfig(hidden_size=4, reset="before", num_layers=2, dropout=0.3, engine="reference"),
+    "elementwise_lstm": ElementwiseLSTMConfig(hidden_size=4, num_layers=2, activation="softsign"),
     "recurrent": CellConfig(
         cell="elman", hidden_size=4, options={"activation": "relu"}, bidirectional=True, bias=False
     ),

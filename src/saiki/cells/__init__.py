@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from saiki.cells.base import Cell, Params, State, StepGradients
+from saiki.cells.elementwise import ElementwiseLSTM, ElementwiseLSTMParams
 from saiki.cells.elman import Elman
 from saiki.cells.gru import GRU, GRUParams
 from saiki.cells.jordan import Jordan, JordanParams, JordanState
 from saiki.cells.lstm import LSTM, LSTMParams, LSTMState
 from saiki.cells.torch_format import from_torch, to_torch, torch_difference
 
-CELLS: dict[str, type[Cell[Any, Any]]] = {cell.name: cell for cell in (Elman, Jordan, LSTM, GRU)}
+CELLS: dict[str, type[Cell[Any, Any]]] = {
+    cell.name: cell for cell in (Elman, Jordan, LSTM, GRU, ElementwiseLSTM)
+}
 
 
 def all_cells(input_size: int = 3, hidden_size: int = 5) -> list[Cell[Any, Any]]:
@@ -24,6 +27,8 @@ __all__ = [
     "GRU",
     "LSTM",
     "Cell",
+    "ElementwiseLSTM",
+    "ElementwiseLSTMParams",
     "Elman",
     "GRUParams",
     "Jordan",

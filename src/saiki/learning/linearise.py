@@ -7,14 +7,15 @@ front of a gate's activation, and a gate's slope is the derivative of that activ
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from itertools import product
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from saiki.cells import GRU, LSTM, Cell, Elman, Jordan
+from saiki.cells import GRU, LSTM, Cell, ElementwiseLSTM, Elman, Jordan
 from saiki.cells.base import slope, slope_from_output
 from saiki.core.activations import get_activation
 from saiki.learning.jacobians import Factor, Jacobians, Local, Steps, Units
@@ -114,10 +115,17 @@ def _jordan_local(s: Steps, self_path: bool) -> Local:
 # LSTM
 
 
-def _lstm(s: Steps) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Factor, ...]]:
-    """∂h_t/∂a and ∂c_t/∂a, (R, G, H); ∂h_t/∂c_t and ∂c_t/∂c_{t-1} but for the paths through h, (R, H); F."""
+class _Memory(NamedTuple):
+    """The derivatives of a step of an LSTM by what stands in front of its gates."""
+
+    to_h: Tensor  # (R, G, H) ∂h_t/∂a
+    to_c: Tensor  # (R, G, H) ∂c_t/∂a
+    seen: Tensor  # (R, H) ∂h_t/∂c_t
+    carried: Tensor  # (R, H) ∂c_t/∂c_{t-1}, but for the paths through h
+
+
+def _memory(s: Steps, p: Mapping[str, Tensor], coupled: bool) -> _Memory:
     cell: Any = s.cell
-    p = dict(zip(cell.peephole_gates, s.params.weight_ph)) if cell.peepholes else {}
     i, g, o = s.gates["i"], s.gates["g"], s.gates["o"]
     psi = get_activation(cell.output_activation)
     y = psi.function(s.after.c)
@@ -125,51 +133,94 @@ def _lstm(s: Steps) -> tuple[Tensor, Tensor, Tensor, Tensor, tuple[Factor, ...]]
     seen = o * slope(psi, s.after.c, y)  # ∂h_t/∂c_t
     if "o" in p:
         seen = seen + p["o"] * by_o
-    written = g - s.before.c if cell.coupled else g
+    written = g - s.before.c if coupled else g
     c_by = {"i": _slope(s, "gate_activation", i) * written, "g": _slope(s, "activation", g) * i}
     c_by["o"] = torch.zeros_like(o)
     if "f" in s.gates:
         carried = s.gates["f"]
         c_by["f"] = _slope(s, "gate_activation", carried) * s.before.c
     else:
-        carried = 1 - i if cell.coupled else torch.ones_like(i)
+        carried = 1 - i if coupled else torch.ones_like(i)
     for name in p:
         if name != "o":  # that one sees c_t
             carried = carried + p[name] * c_by[name]
     h_by = {name: by_o if name == "o" else seen * c_by[name] for name in cell.gates}
     to_h = torch.stack([h_by[name] for name in cell.gates], dim=1)
     to_c = torch.stack([c_by[name] for name in cell.gates], dim=1)
+    return _Memory(to_h, to_c, seen, carried)
 
-    left = (to_h.flatten(1), to_c.flatten(1))
+
+def _lstm(s: Steps) -> tuple[_Memory, tuple[Factor, ...]]:
+    cell: Any = s.cell
+    p = dict(zip(cell.peephole_gates, s.params.weight_ph)) if cell.peepholes else {}
+    by = _memory(s, p, cell.coupled)
+    left = (by.to_h.flatten(1), by.to_c.flatten(1))
     rights = {"weight_ih": s.x, "weight_hh": s.before.h, "bias": None}
     factors = [Factor(name, 0, left, rights[name]) for name in rights if getattr(s.params, name) is not None]
     if p:
         sees = {"i": s.before.c, "f": s.before.c, "o": s.after.c}
-        diagonals = [torch.cat([by[name] * sees[name] for name in p], dim=1) for by in (h_by, c_by)]
-        factors.append(Factor("weight_ph", 0, tuple(diagonals), None))
-    return to_h, to_c, seen, carried, tuple(factors)
+        places = [cell.gates.index(name) for name in p]
+        seen = torch.stack([sees[name] for name in p], dim=1)  # (R, gates, H)
+        diagonals = tuple((to[:, places] * seen).flatten(1) for to in (by.to_h, by.to_c))
+        factors.append(Factor("weight_ph", 0, diagonals, None))
+    return by, tuple(factors)
 
 
 def _lstm_exact(s: Steps) -> Jacobians:
-    to_h, to_c, seen, carried, factors = _lstm(s)
+    (to_h, to_c, seen, carried), factors = _lstm(s)
+    R, W = s.params.weight_hh, s.params.weight_ih
     return Jacobians(
         s.cell.state_sizes,
-        torch.cat([_by_gates(to_h, s.params.weight_hh), _by_gates(to_c, s.params.weight_hh)], dim=1),
+        torch.cat([_by_gates(to_h, R), _by_gates(to_c, R)], dim=1),
         ((0, 1, seen * carried), (1, 1, carried)),
-        torch.cat([_by_gates(to_h, s.params.weight_ih), _by_gates(to_c, s.params.weight_ih)], dim=1),
+        torch.cat([_by_gates(to_h, W), _by_gates(to_c, W)], dim=1),
         factors,
     )
 
 
 def _lstm_local(s: Steps, self_path: bool) -> Local:
-    to_h, to_c, seen, carried, factors = _lstm(s)
-    if self_path:
-        h_to_h = h_to_c = torch.zeros_like(seen)
-    else:
-        R = s.params.weight_hh.unflatten(0, (to_h.shape[1], -1)).diagonal(dim1=1, dim2=2)  # (G, H): R_jj
-        h_to_h, h_to_c = (to_h * R).sum(1), (to_c * R).sum(1)
+    by, factors = _lstm(s)
+    own = s.params.weight_hh.unflatten(0, (by.to_h.shape[1], -1)).diagonal(dim1=1, dim2=2)  # (G, H): R_jj
+    return Local((_memory_units(by, None if self_path else own),), factors)
+
+
+def _memory_units(by: _Memory, R: Tensor | None) -> Units:
+    """h and c of a unit to themselves; R (G, H): what each unit hears itself by, None to leave it out."""
+    to_h, to_c, seen, carried = by
+    h_to_h, h_to_c = (torch.zeros_like(seen) if R is None else (to * R).sum(1) for to in (to_h, to_c))
     block = torch.stack([h_to_h, seen * carried, h_to_c, carried], dim=1).unflatten(1, (2, 2))
-    return Local((Units((0, 1), block),), factors)
+    return Units((0, 1), block)
+
+
+# the elementwise LSTM
+
+
+def _elementwise(s: Steps) -> tuple[_Memory, tuple[Factor, ...]]:
+    by = _memory(s, {}, coupled=False)
+    left = (by.to_h.flatten(1), by.to_c.flatten(1))
+    heard = tuple((to * s.before.h[:, None]).flatten(1) for to in (by.to_h, by.to_c))
+    factors = [Factor("weight_ih", 0, left, s.x), Factor("weight_hh", 0, heard, None)]
+    if s.params.bias is not None:
+        factors.append(Factor("bias", 0, left, None))
+    return by, tuple(factors)
+
+
+def _elementwise_exact(s: Steps) -> Jacobians:
+    by, factors = _elementwise(s)
+    block = _memory_units(by, s.params.weight_hh).block
+    W = s.params.weight_ih
+    return Jacobians(
+        s.cell.state_sizes,
+        s.x.new_zeros(len(s.x), 2 * s.cell.hidden_size, 0),
+        tuple((to, source, block[:, to, source]) for to, source in product(range(2), repeat=2)),
+        torch.cat([_by_gates(by.to_h, W), _by_gates(by.to_c, W)], dim=1),
+        factors,
+    )
+
+
+def _elementwise_local(s: Steps, self_path: bool) -> Local:
+    by, factors = _elementwise(s)
+    return Local((_memory_units(by, None if self_path else s.params.weight_hh),), factors)
 
 
 # GRU
@@ -274,10 +325,12 @@ _EXACT: dict[type, Callable[[Steps], Jacobians]] = {
     Jordan: _jordan_exact,
     LSTM: _lstm_exact,
     GRU: _gru_exact,
+    ElementwiseLSTM: _elementwise_exact,
 }
 _LOCAL: dict[type, Callable[[Steps, bool], Local]] = {
     Elman: _elman_local,
     Jordan: _jordan_local,
     LSTM: _lstm_local,
     GRU: _gru_local,
+    ElementwiseLSTM: _elementwise_local,
 }

@@ -10,6 +10,7 @@ from saiki.nn.configs import (
     CellConfig,
     DenseConfig,
     DropoutConfig,
+    ElementwiseLSTMConfig,
     EmbeddingConfig,
     GRUConfig,
     JordanConfig,
@@ -24,6 +25,7 @@ from saiki.nn.configs import (
     SegmentConfig,
     config_of,
 )
+from saiki.nn.elementwise import ElementwiseLSTM
 from saiki.nn.flow import Flow, Layer, generators
 from saiki.nn.pooling import AttentionPool, Last, Max, Mean, Segment
 from saiki.nn.recurrent import GRU, LSTM, RNN, Jordan, Recurrent, RecurrentLayer
@@ -45,6 +47,8 @@ __all__ = [
     "DenseConfig",
     "Dropout",
     "DropoutConfig",
+    "ElementwiseLSTM",
+    "ElementwiseLSTMConfig",
     "Embedding",
     "EmbeddingConfig",
     "Flow",

@@ -23,7 +23,7 @@ from saiki.core.activations import ACTIVATIONS, get_activation
 from saiki.core.checks import require_bool, require_int, require_number
 from saiki.core.errors import DTypeError, OptionError
 from saiki.core.names import choose, unknown
-from saiki.nn import basic, pooling, recurrent
+from saiki.nn import basic, elementwise, pooling, recurrent
 from saiki.nn.basic import LAYER_ACTIVATIONS, MAX_EMBEDDINGS
 from saiki.nn.flow import kind
 from saiki.nn.recurrent import MAX_LAYERS, Squashing
@@ -209,6 +209,19 @@ class GRUConfig(RecurrentConfig):
     reset: Literal["after", "before"] = "after"
     gate_activation: Squashing = "sigmoid"
     activation: Squashing = "tanh"
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ElementwiseLSTMConfig(RecurrentConfig):
+    """An `ElementwiseLSTM` layer; see there for the options."""
+
+    type: ClassVar[str] = "elementwise_lstm"
+    module: ClassVar[Any] = elementwise.ElementwiseLSTM
+
+    gate_activation: Squashing = "sigmoid"
+    activation: Squashing = "tanh"
+    output_activation: Squashing = "tanh"
 
 
 @final
@@ -531,6 +544,7 @@ LAYERS: dict[str, type[LayerConfig]] = {
         JordanConfig,
         LSTMConfig,
         GRUConfig,
+        ElementwiseLSTMConfig,
         CellConfig,
         EmbeddingConfig,
         DenseConfig,
