@@ -2,6 +2,14 @@
 
 from saiki.insight import figures
 from saiki.insight.curves import Curve
+from saiki.insight.features import (
+    EmbeddingMap,
+    Excitement,
+    Filters,
+    embeddings,
+    exciting_input,
+    filters,
+)
 from saiki.insight.gates import GateReport, GateUse, LayerUse, TimeConstants, gate_use
 from saiki.insight.jacobians import LayerJacobians, RecurrentMatrix, StepJacobians, step_jacobians
 from saiki.insight.reach import GradientReach, LayerReach, gradient_reach, untrained
@@ -23,7 +31,10 @@ from saiki.insight.report import (
 __all__ = [
     "Comparison",
     "Curve",
+    "EmbeddingMap",
+    "Excitement",
     "Fact",
+    "Filters",
     "GateReport",
     "GateUse",
     "GradientReach",
@@ -41,7 +52,10 @@ __all__ = [
     "StepJacobians",
     "TimeConstants",
     "Verdict",
+    "embeddings",
+    "exciting_input",
     "figures",
+    "filters",
     "gate_use",
     "gradient_reach",
     "picture",

@@ -203,14 +203,13 @@ def _layer(track: Track, limit: int) -> LayerJacobians:
 
 
 def _blocks(track: Track) -> dict[str, Tensor]:
-    """R of each gate (H, H), as far as the cell has it in the usual form; a vector stands for a diagonal."""
+    """R of each gate (H, H), as far as the cell has one in the usual form; a row of (G, H) is a diagonal."""
     R: Tensor | None = getattr(track.params, "weight_hh", None)
     G, H = len(track.cell.gates), track.cell.hidden_size
-    if R is None or R.shape[0] != G * H:
+    if R is None or R.shape not in ((G * H, H), (G, H)):
         return {}
-    if R.ndim == 1:
-        R = torch.cat([torch.diag(part) for part in R.split(H)])
-    return dict(zip(track.cell.gates, R.split(H))) if R.shape == (G * H, H) else {}
+    parts = R.split(H) if R.shape == (G * H, H) else [torch.diag(row) for row in R]
+    return dict(zip(track.cell.gates, parts))
 
 
 def _recurrent(track: Track) -> dict[str, RecurrentMatrix]:

@@ -34,6 +34,8 @@ class Track:
 
     Args:
         name: the layer's name in the network; `.l1`, `.reverse` behind it where it has several.
+        layer: the module it belongs to.
+        level: which of the module's layers, from 0.
         cell: the recurrence.
         params: θ as the cell takes it, float64.
         x: (T, B, I) its inputs, zero past the end of a sequence.
@@ -43,6 +45,8 @@ class Track:
     """
 
     name: str
+    layer: RecurrentLayer
+    level: int
     cell: Cell[Any, Any]
     params: Any
     x: Tensor
@@ -189,12 +193,8 @@ def run(network: torch.nn.Module, x: Ragged, *, gradient: bool = False) -> Ran:
         seen.append((names[id(layer)], layer, given, hx))
         return (given, *arguments[1:])
 
-    tensors = {
-        name: value.detach().to(F64) if value.is_floating_point() else value
-        for name, value in (*network.named_parameters(), *network.named_buffers())
-    }
-    with _still(network, note), torch.set_grad_enabled(gradient):
-        output = torch.func.functional_call(network, tensors, (x,))
+    with still(network, note), torch.set_grad_enabled(gradient):
+        output = torch.func.functional_call(network, doubled(network), (x,))
     output = output[0] if isinstance(output, tuple) else output
     rows = output.data if isinstance(output, Ragged) else output
     if not bool(torch.isfinite(rows).all()):
@@ -222,7 +222,7 @@ def _unrolled(name: str, layer: RecurrentLayer, given: Ragged, hx: Any) -> Itera
             own = {key: weights[f"{key}_l{level}{suffix}"] for key in cell.parameter_shapes()}
             start = tuple(part[level * len(suffixes) + d].detach().to(F64) for part in initial)
             full = name + (f".l{level}" if layer.num_layers > 1 else "") + (".reverse" if d else "")
-            track = _walk(full, cell, cell.params(own), read, start)
+            track = _walk(full, layer, level, cell.params(own), read, start)
             yield track
             out = track.states[1:, :, track.blocks()[cell.output]]
             rows = read.with_data(out[read.row_step, read.row_sequence])
@@ -230,7 +230,15 @@ def _unrolled(name: str, layer: RecurrentLayer, given: Ragged, hx: Any) -> Itera
         given = given.with_data(torch.cat(outputs, dim=-1))
 
 
-def _walk(name: str, cell: Cell[Any, Any], params: Any, x: Ragged, start: tuple[Tensor, ...]) -> Track:  # noqa: ANN401
+def _walk(
+    name: str,
+    layer: RecurrentLayer,
+    level: int,
+    params: Any,  # noqa: ANN401 - as the cell takes them
+    x: Ragged,
+    start: tuple[Tensor, ...],
+) -> Track:
+    cell = layer.cells[level]
     padded = x.to_padded()
     state = cell.state_type(*start)
     states, told = [torch.cat(tuple(state), dim=-1)], []
@@ -239,7 +247,7 @@ def _walk(name: str, cell: Cell[Any, Any], params: Any, x: Ragged, start: tuple[
         states.append(torch.cat(tuple(state), dim=-1))
         told.append(gates)
     gates = {key: torch.stack([step[key] for step in told]) for key in (told[0] if told else ())}
-    return Track(name, cell, params, padded, x.lengths, torch.stack(states), gates)
+    return Track(name, layer, level, cell, params, padded, x.lengths, torch.stack(states), gates)
 
 
 def recurrent_layers(network: torch.nn.Module) -> list[tuple[str, RecurrentLayer]]:
@@ -264,8 +272,16 @@ def title(path: str, layer: torch.nn.Module) -> str:
     return short or type(layer).__name__.lower()
 
 
+def doubled(network: torch.nn.Module) -> dict[str, Tensor]:
+    """A network's parameters and buffers in float64, by name, cut off from it."""
+    return {
+        name: value.detach().to(F64) if value.is_floating_point() else value
+        for name, value in (*network.named_parameters(), *network.named_buffers())
+    }
+
+
 @contextmanager
-def _still(network: torch.nn.Module, note: Callable[..., Any]) -> Iterator[None]:
+def still(network: torch.nn.Module, note: Callable[..., Any]) -> Iterator[None]:
     """No dropout, and a hook before every recurrent layer; both are taken back."""
     modes = [(module, module.training) for module in network.modules()]
     hooks = [layer.register_forward_pre_hook(note) for _, layer in recurrent_layers(network)]
