@@ -4,6 +4,7 @@ from saiki.learning.batching import batches
 from saiki.learning.bptt import BPTT
 from saiki.learning.checkpoints import Checkpoint, newest_verified, save_checkpoint
 from saiki.learning.clipping import clip_by_norm, clip_by_value, global_norm
+from saiki.learning.lr_range import LRRange, lr_range_test
 from saiki.learning.observers import (
     CheckpointEvent,
     EndEvent,
@@ -15,6 +16,7 @@ from saiki.learning.observers import (
     UpdateEvent,
     ValidationEvent,
 )
+from saiki.learning.online import Online, OnlineUpdate
 from saiki.learning.optimisers import (
     OPTIMISERS,
     SGD,
@@ -30,6 +32,7 @@ from saiki.learning.optimisers import (
     get_optimizer,
     penalised,
 )
+from saiki.learning.rtrl import RTRL
 from saiki.learning.rules import LearningRule, Objective, RuleState, objective
 from saiki.learning.schedules import (
     SCHEDULES,
@@ -52,6 +55,7 @@ from saiki.learning.truncated import TruncatedBPTT
 __all__ = [
     "BPTT",
     "OPTIMISERS",
+    "RTRL",
     "RULES",
     "SCHEDULES",
     "SGD",
@@ -69,12 +73,15 @@ __all__ = [
     "Group",
     "History",
     "Inverse",
+    "LRRange",
     "LearningRule",
     "Linear",
     "Momentum",
     "Nesterov",
     "Objective",
     "Observer",
+    "Online",
+    "OnlineUpdate",
     "Optimizer",
     "Plateau",
     "ProgressBar",
@@ -101,6 +108,7 @@ __all__ = [
     "get_rule",
     "get_schedule",
     "global_norm",
+    "lr_range_test",
     "newest_verified",
     "objective",
     "penalised",
