@@ -2,6 +2,7 @@
 
 from saiki.insight import figures
 from saiki.insight.curves import Curve
+from saiki.insight.doctor import Diagnosis, examine
 from saiki.insight.features import (
     EmbeddingMap,
     Excitement,
@@ -10,7 +11,9 @@ from saiki.insight.features import (
     exciting_input,
     filters,
 )
+from saiki.insight.findings import Finding
 from saiki.insight.gates import GateReport, GateUse, LayerUse, TimeConstants, gate_use
+from saiki.insight.health import TrainingHealth, loss_spikes, training_health
 from saiki.insight.jacobians import LayerJacobians, RecurrentMatrix, StepJacobians, step_jacobians
 from saiki.insight.reach import GradientReach, LayerReach, gradient_reach, untrained
 from saiki.insight.report import (
@@ -31,10 +34,12 @@ from saiki.insight.report import (
 __all__ = [
     "Comparison",
     "Curve",
+    "Diagnosis",
     "EmbeddingMap",
     "Excitement",
     "Fact",
     "Filters",
+    "Finding",
     "GateReport",
     "GateUse",
     "GradientReach",
@@ -51,15 +56,19 @@ __all__ = [
     "Split",
     "StepJacobians",
     "TimeConstants",
+    "TrainingHealth",
     "Verdict",
     "embeddings",
+    "examine",
     "exciting_input",
     "figures",
     "filters",
     "gate_use",
     "gradient_reach",
+    "loss_spikes",
     "picture",
     "report",
     "step_jacobians",
+    "training_health",
     "untrained",
 ]

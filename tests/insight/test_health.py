@@ -1,0 +1,63 @@
+"""Training health: what is read off a record, and where a loss is said to jump."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from saiki.core.errors import ShapeError, ValueRangeError
+from saiki.core.record import FitRecord
+from saiki.insight.health import loss_spikes, training_health
+
+
+def record():
+    made = FitRecord(clip_norm=1.0, ratio_names=["layers.lstm.weight_hh_l0", "layers.lstm.bias_l0"])
+    for update in range(1, 101):
+        norm = 2.0 if update % 4 == 0 else 0.5
+        made.add_update(update, 5.0 if update == 60 else 1.0 / update, norm, clipped=norm > 1)
+        if made.wants_ratios(update):
+            made.add_ratios(update, [0.04 if update <= 16 else 0.001, 1.0])
+    return made
+
+
+def test_what_a_record_holds_is_read_off_it():
+    health = training_health(record())
+    assert health.updates.tolist() == list(range(1, 101)) and health.loss[1] == 0.5
+    assert health.share_clipped == 0.25 and health.clipped.nonzero()[0].tolist() == list(range(3, 100, 4))
+    assert health.weights.tolist() == [True, False]
+    assert (health.early_ratio, health.weight_ratio) == (0.04, 0.001)  # the bias is left out
+    assert health.spikes == (60,)
+    told = health.to_json()
+    assert told["share_clipped"] == 0.25 and told["gradient_norm_median"] == 0.5
+    assert told["ratios"] == {"layers.lstm.weight_hh_l0": 0.001, "layers.lstm.bias_l0": 1.0}
+
+
+def test_a_record_without_updates_or_of_an_older_version():
+    nothing = training_health(FitRecord())
+    assert nothing.to_json()["share_clipped"] is None and np.isnan(nothing.early_ratio)
+    older = FitRecord(updates=[(1, 0.5, 1.0)])
+    assert training_health(older).ratios.shape == (0, 0) and training_health(older).updates.tolist() == [1]
+
+
+def test_noise_has_no_spikes_and_a_jump_is_found_once():
+    rng = np.random.default_rng(0)
+    noise = np.exp(-np.arange(400) / 100) * (1 + 0.1 * rng.standard_normal(400))
+    assert loss_spikes(noise).tolist() == []
+    jumped = noise.copy()
+    jumped[[150, 151, 152]] *= [3, 9, 4]  # three in a row are one
+    jumped[300] *= 5
+    assert loss_spikes(jumped).tolist() == [151, 300]
+
+
+def test_a_loss_that_hardly_varies_may_jump_a_little():
+    flat = np.ones(50)
+    flat[30] = 1.4
+    assert loss_spikes(flat).tolist() == [] and loss_spikes(flat, share=0.3).tolist() == [30]
+    assert loss_spikes(np.ones(3)).tolist() == [] and loss_spikes([]).tolist() == []
+
+
+def test_what_is_refused():
+    with pytest.raises(ShapeError, match=r"loss is \(2, 2\) but must be \(n,\)"):
+        loss_spikes(np.ones((2, 2)))
+    with pytest.raises(ValueRangeError, match="window"):
+        loss_spikes([1.0], window=1)
