@@ -36,7 +36,7 @@ RATES = tuple(float(f"{10 ** (k / 4):.2g}") for k in range(-16, 7))  # 1e-4 to 3
 QUICK_RATES = RATES[::4]
 SHARE = 0.01  # of the loss at the start, that has to be reached
 CLIP = 1.0
-POINTS = 250  # of a path that are kept
+POINTS = 120  # of a path that are kept
 
 CENTRE = (0.4, 0.3)  # of valley, plateau and saddle: not 0, which weight decay would favour
 FALL = 0.1  # curvature down the saddle, over that up
@@ -89,7 +89,7 @@ def _saddle(w: Tensor) -> Tensor:
 LANDSCAPES = {
     "valley": Landscape(_valley, _at(-2.2, -0.35), 0.0, (-2.4, 1.6, -2.0, 1.6), (CENTRE,)),
     "plateau": Landscape(_plateau, _at(-2.4, 0.0), 0.0, (-2.4, 1.6, -1.6, 2.0), (CENTRE,)),
-    "cliff": Landscape(_cliff, (6.6, -3.0), 0.0, (3.0, 8.0, -4.6, -0.6), (), clipped=True),
+    "cliff": Landscape(_cliff, (6.6, -3.0), 0.0, (2.0, 8.5, -5.4, 0.0), (), clipped=True),
     "saddle": Landscape(
         _saddle, _at(-1.0, 1e-4), -FALL / 4, (-1.2, 2.0, -1.3, 1.9), (_at(0.0, 1.0), _at(0.0, -1.0))
     ),
@@ -191,19 +191,42 @@ def run(options: argparse.Namespace) -> dict[str, object]:
                 settings,
                 lambda at=landscape, by=optimizer, clip=clip: walk(at, by, rates, steps, clip),  # type: ignore[misc]
             )
+    thrown = {name: _thrown(kept, name, found, steps) for name, it in LANDSCAPES.items() if it.clipped}
     print_header(f"Steps to a hundredth of the loss at the start, best of {len(rates)} rates", kept.machine)
     head = ("", *(_titled(*each) for each in walks))
     print_table(head, [(by, *(_steps(found[each][by]) for each in walks)) for by in OPTIMISERS])
-    print(f"\nthe best rate\n{'':->5}")
+    print("\nthe best rate")
     print_table(head, [(by, *(f"{found[each][by]['rate']:g}" for each in walks)) for by in OPTIMISERS])
-    print(f"\nrates that arrive within {steps:,} steps, of {len(rates)}\n{'':->5}")
+    print(f"\nrates that arrive within {steps:,} steps, of {len(rates)}")
     print_table(
         head, [(by, *(len(found[each][by]["rates_that_arrive"]) for each in walks)) for by in OPTIMISERS]
     )
     file = picture_file(options)
     if file is not None:
-        draw({name: {c: found[n, c] for n, c in walks if n == name} for name in LANDSCAPES}, file)
+        shown = {name: {None: found[name, None]} for name in LANDSCAPES}
+        draw({**shown, **thrown}, file)
     return kept.content({"share": SHARE, "rates": list(rates), "steps": steps})
+
+
+def _thrown(
+    kept: Kept, name: str, found: dict[tuple[str, float | None], dict[str, Run]], steps: int
+) -> dict[float | None, dict[str, Run]]:
+    """For the picture: both walks at one rate, the largest with which only the clipped one arrives."""
+    shown: dict[float | None, dict[str, Run]] = {CLIP: {}, None: {}}
+    for optimizer in OPTIMISERS:
+        clipped, plain = (found[name, clip][optimizer] for clip in (CLIP, None))
+        only = set(clipped["rates_that_arrive"]) - set(plain["rates_that_arrive"])
+        rate = max(only) if only else clipped["rate"]
+        for clip, runs in shown.items():
+            settings = {"start": LANDSCAPES[name].start, "steps": steps, "rate": rate, "clip": clip}
+            runs[optimizer] = kept.run(
+                f"{_titled(name, clip)}, {optimizer}, shown",
+                settings,
+                lambda by=optimizer, rate=rate, clip=clip: walk(  # type: ignore[misc]
+                    LANDSCAPES[name], by, (rate,), steps, clip
+                ),
+            )
+    return shown
 
 
 def _titled(name: str, clip: float | None) -> str:
@@ -223,6 +246,7 @@ def draw(found: dict[str, dict[float | None, dict[str, Run]]], file: Path) -> No
     figure, grid = plt.subplots(
         len(found), len(OPTIMISERS), figsize=(2.05 * len(OPTIMISERS), 2.2 * len(found) + 0.5), squeeze=False
     )
+    caption = {"fontsize": 7, "labelpad": 2, "color": QUIET}
     for row, (name, walks) in zip(grid, found.items()):
         landscape = LANDSCAPES[name]
         left, right, low, high = landscape.window
@@ -236,17 +260,16 @@ def draw(found: dict[str, dict[float | None, dict[str, Run]]], file: Path) -> No
                 walked = np.array(runs[optimizer]["path"])
                 rough = landscape.clipped and clip is None
                 colour = "#b2452f" if rough else INK
-                ax.plot(*walked.T, color=colour, lw=0.8 if rough else 1.2, alpha=0.8 if rough else 1)
-                ax.plot(*walked.T, ".", color=colour, ms=1.6 if rough else 2.6, alpha=0.8)
-            ax.plot(*landscape.start, "o", mfc="white", mec=INK, ms=5)
-            for minimum in landscape.minima:
-                ax.plot(*minimum, "*", color="#e0a800", mec=INK, mew=0.5, ms=8)
+                ax.plot(*walked.T, color=colour, lw=0.8 if rough else 1.2, zorder=2 if rough else 3)
+                ax.plot(*walked.T, ".", color=colour, ms=1.6 if rough else 2.6, zorder=2 if rough else 3)
+            ax.plot(*landscape.start, "o", mfc="white", mec=INK, ms=5, zorder=4)
+            for minimum in landscape.minima:  # the cliff's are a line along its foot
+                ax.plot(*minimum, "*", color="#e0a800", mec=INK, mew=0.5, ms=8, zorder=4)
             ax.set_xlim(left, right)
             ax.set_ylim(low, high)
             ax.set_xticks([])
             ax.set_yticks([])
-            lines = [_caption(runs[optimizer], clip) for clip, runs in walks.items()]
-            ax.set_xlabel("\n".join(lines), fontsize=7, labelpad=2, color=QUIET)
+            ax.set_xlabel(_caption({clip: runs[optimizer] for clip, runs in walks.items()}), **caption)
             for spine in ax.spines.values():
                 spine.set_visible(False)
         row[0].set_ylabel(name, fontsize=10)
@@ -256,7 +279,8 @@ def draw(found: dict[str, dict[float | None, dict[str, Run]]], file: Path) -> No
         0.005,
         0.006,
         "Each with its best rate η of one grid, and the steps to a hundredth of the loss at the start "
-        "(circle). Star: minimum. Cliff: black with the gradient clipped at 1, red without.",
+        "(circle). Star: minimum. Cliff: the largest rate with which only the clipped walk (black) arrives; "
+        "red without clipping.",
         fontsize=8,
         color=QUIET,
     )
@@ -265,7 +289,7 @@ def draw(found: dict[str, dict[float | None, dict[str, Run]]], file: Path) -> No
     plt.close(figure)
 
 
-def _caption(found: Run, clip: float | None) -> str:
-    return f"η {found['rate']:g}, {_steps(found)}{'' if found['steps'] is None else ' steps'}" + (
-        "" if clip is None else " (clipped)"
-    )
+def _caption(found: dict[float | None, Run]) -> str:
+    each = [f"{_steps(run)}{'' if run['steps'] is None else ' steps'}" for run in found.values()]
+    rate = f"η {next(iter(found.values()))['rate']:g}"
+    return f"{rate}, {each[0]}" if len(each) == 1 else f"{rate}, {each[0]}; else {each[1]}"
