@@ -27,7 +27,7 @@ class Kept:
     """The runs of a task, written to the file of `--json` as each ends.
 
     A run has a name and settings. One that the file has under the same name and settings is not run again;
-    one with other settings is. Each carries its seconds, date and commit.
+    one with other settings is. Each carries its seconds (passed, and of a processor), date and commit.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -58,11 +58,13 @@ class Kept:
         found = self.runs.get(name)
         if found is not None and found["settings"] == wanted:
             return found
+        worked = time.process_time()
         result, seconds = timed(work)
         self.runs[name] = {
             "settings": wanted,
             **json.loads(json.dumps(result)),
             "seconds": round(seconds, 2),
+            "cpu_seconds": round(time.process_time() - worked, 2),  # the same however busy the machine is
             "date": self.machine["date"],
             "commit": self.machine["commit"],
         }
@@ -74,8 +76,10 @@ class Kept:
         """What the file holds at the end: the summary, then the runs that were asked for, in their order."""
         runs = {name: self.runs[name] for name in self._asked}
         head = {"benchmark": self._name, "quick": self.quick, **summary}
-        seconds = round(sum(run["seconds"] for run in runs.values()), 1)
-        return {**head, "seconds": seconds, "machine": self.machine, "runs": runs}
+        total = {
+            kind: round(sum(run[kind] for run in runs.values()), 1) for kind in ("seconds", "cpu_seconds")
+        }
+        return {**head, **total, "machine": self.machine, "runs": runs}
 
     def _write(self, summary: Mapping[str, Any]) -> None:
         if self._file is None:
