@@ -10,6 +10,7 @@ inputs         (B, W, …)     the last W inputs, the oldest first, for a rule t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from saiki.core.errors import OptionError, ShapeError, UsageError
 from saiki.core.ragged import Ragged
 from saiki.learning.rules import RuleState
+from saiki.learning.sources import Batch
 from saiki.nn import Last, Stack
 from saiki.nn.flow import Layer
 from saiki.nn.recurrent import RecurrentLayer
@@ -176,6 +178,51 @@ def answers(network: Stack, inputs: Ragged, state: RuleState) -> Ragged | Tensor
     with torch.no_grad():
         outputs, _ = network.run(inputs if before is None else before.followed_by(inputs), start)
     return outputs.between(kept) if isinstance(outputs, Ragged) else outputs
+
+
+def rows_between(batch: Batch, start: int | Tensor, stop: int | Tensor | None = None) -> Batch:
+    """The steps from `start` up to `stop` of a batch of targets a step; bounds as for `Ragged.between`."""
+    inputs: Ragged = batch.inputs
+    return replace(
+        batch,
+        inputs=inputs.between(start, stop),
+        targets=inputs.with_data(batch.targets).between(start, stop).data,
+        mask=None if batch.mask is None else inputs.with_data(batch.mask).between(start, stop).data,
+    )
+
+
+def rows_followed_by(first: Batch, second: Batch) -> Batch:
+    """The steps of the same sequences behind one another, targets a step."""
+    masks = None
+    if first.mask is not None or second.mask is not None:
+        masks = [
+            each.inputs.with_data(
+                torch.ones_like(each.targets, dtype=torch.bool) if each.mask is None else each.mask
+            )
+            for each in (first, second)
+        ]
+    inputs, later = first.inputs, second.inputs
+    return replace(
+        first,
+        inputs=inputs.followed_by(later),
+        targets=inputs.with_data(first.targets).followed_by(later.with_data(second.targets)).data,
+        mask=None if masks is None else masks[0].followed_by(masks[1]).data,
+    )
+
+
+def canonical(batch: Batch) -> Batch:
+    """The batch with equal lengths in the user's order, in which outputs come back from a cut."""
+    inputs: Ragged = batch.inputs
+    order = torch.argsort(inputs.lengths, descending=True, stable=True)
+    if torch.equal(order, inputs.order):
+        return batch
+    everyone = torch.arange(inputs.B)
+    return replace(
+        batch,
+        inputs=inputs.select(everyone),
+        targets=inputs.with_data(batch.targets).select(everyone).data,
+        mask=None if batch.mask is None else inputs.with_data(batch.mask).select(everyone).data,
+    )
 
 
 def _name(layer: str, state: str) -> str:

@@ -12,11 +12,12 @@ from saiki.core.names import unknown
 from saiki.learning.bptt import BPTT
 from saiki.learning.optimisers import Group, Optimizer, get_optimizer
 from saiki.learning.options import mapping_of, named, refuse_unknown
+from saiki.learning.rtrl import RTRL
 from saiki.learning.rules import LearningRule
 from saiki.learning.schedules import Schedule, get_schedule
 from saiki.learning.truncated import TruncatedBPTT
 
-RULES: dict[str, type[Any]] = {"bptt": BPTT, "truncated_bptt": TruncatedBPTT}
+RULES: dict[str, type[Any]] = {"bptt": BPTT, "truncated_bptt": TruncatedBPTT, "rtrl": RTRL}
 
 
 def get_rule(rule: str | Mapping[str, object] | LearningRule) -> LearningRule:
@@ -50,7 +51,7 @@ class Training:
         l1: λ of the penalty λ|w| on W and R.
         every: how often the validation error is taken: "epoch", or after so many updates.
         refit: "all" trains again from the same initial weights on all data, for the best number of updates.
-        rule: the learning rule, a name, a mapping with a `type`, or a value: bptt, truncated_bptt, ….
+        rule: the learning rule, a name, a mapping with a `type`, or a value: bptt, truncated_bptt, rtrl.
         groups: what is different for parameters chosen by name: `Group` values, mappings with a `pattern`, or
             pairs (pattern, mapping).
         shuffle: mix the sequences anew in each epoch.

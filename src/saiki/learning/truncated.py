@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
@@ -14,10 +14,12 @@ from saiki.core.checks import require_int
 from saiki.core.errors import OptionError
 from saiki.core.ragged import Ragged
 from saiki.learning.carried import (
+    canonical,
     fresh_states,
     remembered_inputs,
     require_batch,
     require_carrying,
+    rows_between,
     stack_state,
     state_tensors,
 )
@@ -94,7 +96,7 @@ class TruncatedBPTT:
         if not batch.per_step:
             return (batch,)
         pieces = self.updates(batch.inputs.T)
-        return tuple(_steps(batch, k * self.every, (k + 1) * self.every) for k in range(pieces))
+        return tuple(rows_between(batch, k * self.every, (k + 1) * self.every) for k in range(pieces))
 
     def updates(self, steps: int) -> int:
         """See `LearningRule.updates`."""
@@ -116,7 +118,7 @@ class TruncatedBPTT:
             outputs = self._last_window(stack, batch.inputs, state)
             value, losses, _ = objective(loss, outputs, batch)
             return losses, _gradients(value, parameters), self.start(network, batch.B)
-        batch = _canonical(batch)
+        batch = canonical(batch)
         pieces = list(self.chunks(batch))
         if len(pieces) == 1:
             outputs, state = self._advance(stack, batch.inputs, state)
@@ -202,29 +204,3 @@ def _gradients(value: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Ten
         return {}
     found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
     return {name: g for name, g in zip(parameters, found) if g is not None}
-
-
-def _steps(batch: Batch, start: int, stop: int) -> Batch:
-    """The steps from `start` to `stop` of a batch of targets a step."""
-    inputs: Ragged = batch.inputs
-    return replace(
-        batch,
-        inputs=inputs.between(start, stop),
-        targets=inputs.with_data(batch.targets).between(start, stop).data,
-        mask=None if batch.mask is None else inputs.with_data(batch.mask).between(start, stop).data,
-    )
-
-
-def _canonical(batch: Batch) -> Batch:
-    """The batch with equal lengths in the user's order, in which outputs come back from a cut."""
-    inputs: Ragged = batch.inputs
-    order = torch.argsort(inputs.lengths, descending=True, stable=True)
-    if torch.equal(order, inputs.order):
-        return batch
-    everyone = torch.arange(inputs.B)
-    return replace(
-        batch,
-        inputs=inputs.select(everyone),
-        targets=inputs.with_data(batch.targets).select(everyone).data,
-        mask=None if batch.mask is None else inputs.with_data(batch.mask).select(everyone).data,
-    )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ from saiki.losses import RowLoss, get_loss
 from saiki.models.options import Array, CommonOptions, Layer, RandomState, Rule
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_features import FeaturesFile
-from saiki.models.sequence_input import Layout
+from saiki.models.sequence_input import Layout, of_one_kind
+from saiki.models.sequence_rows import Rows
 from saiki.models.sequence_targets import Targets, as_found, read_targets
 
 if TYPE_CHECKING:
@@ -280,6 +281,34 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             )
         return torch.from_numpy(place.astype(np.int64))
 
+    def _begin_stream_targets(self, targets: Array, classes: object) -> None:
+        if classes is None:
+            raise LabelError(
+                "classes must be passed on the first call to partial_fit.",
+                "A stream does not tell which labels are still to come: classes=['left', 'right'].",
+            )
+        self.classes_ = _unique(classes)
+        if len(self.classes_) < 2:
+            raise LabelError(f"classes has {len(self.classes_)} label, but there must be at least two.")
+        if isinstance(self.class_weight, str):
+            raise OptionError(
+                "class_weight='balanced' counts the labels, and a stream has no end to count to.",
+                "Give a mapping of labels to weights, or None.",
+            )
+        self.outputs_ = len(self.classes_)
+        self.class_weight_ = self._weights(self.classes_)
+
+    def _check_classes(self, classes: object) -> None:
+        if classes is not None and not np.array_equal(_unique(classes), self.classes_):
+            came, known = (listed(map(repr, c.tolist())) for c in (_unique(classes), self.classes_))
+            raise LabelError(
+                f"`classes={came}` is not the same as on last call to partial_fit, was: {known}.",
+                "Leave classes out after the first call.",
+            )
+
+    def _stream_targets(self, targets: Array, rows: Rows) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+        return self._encode(Targets(values=targets, per_step=True)), None, {}
+
     def _row_loss(self, train: Targets) -> RowLoss:
         if isinstance(self.loss, str):
             if self.loss not in LOSSES:
@@ -348,6 +377,57 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     def _loss_shown(self) -> str:
         return "cross-entropy, nats" if isinstance(self.loss, str) else "loss"
+
+    # ---- streams -------------------------------------------------------------------------------------------
+
+    def partial_fit(self, X: object, y: object, classes: object = None) -> Self:
+        """Learn from the next rows of a stream; the network's state is kept from call to call.
+
+        An update follows every so many rows, as `rule` says, counted from where the stream begins: rows in
+        blocks of any size give the same bits as rows one at a time. After `fit` its scaling stays; a model
+        that begins here scales the inputs by what was seen up to each row. Validation, epochs and batches
+        have no meaning here. All or nothing: where this raises, the model is as it was.
+
+        Args:
+            X: new rows: (T, F), or one array a stream for several streams.
+            y: a label for each row, (T,), or one array a stream.
+            classes: all labels that can come; needed on the first call of a model that was not fitted.
+
+        Returns:
+            self.
+
+        Raises:
+            LabelError: no classes on the first call, others later, or a label that is none of them.
+            ShapeError, DTypeError, ValueRangeError: what is wrong with the rows.
+            OptionError, UsageError: the rule carries nothing, the network reads backwards or looks at other
+                steps, the model answers once a sequence, or other streams than before.
+            NonFiniteError: the loss or a gradient became infinite or NaN.
+        """
+        return self._partial_fit(X, y, classes)
+
+    def predict_stream(self, X: object) -> Array | list[Array]:
+        """The most probable class at the rows that come next in the stream; nothing moves on.
+
+        Args:
+            X: the next rows, in the form that `partial_fit` takes.
+
+        Returns:
+            (T,) labels, or one array a stream.
+        """
+        outputs, rows = self._stream_outputs(X)
+        return rows.as_came(self.classes_[outputs.argmax(axis=1)])
+
+    def predict_proba_stream(self, X: object) -> Array | list[Array]:
+        """Probability of each class at the rows that come next in the stream; nothing moves on.
+
+        Args:
+            X: the next rows, in the form that `partial_fit` takes.
+
+        Returns:
+            (T, K), or one array a stream; columns in the order of `classes_`.
+        """
+        outputs, rows = self._stream_outputs(X)
+        return rows.as_came(softmax(outputs))
 
     # ---- predict -------------------------------------------------------------------------------------------
 
@@ -456,6 +536,11 @@ def softmax(logits: Array) -> Array:
     a = logits.astype(np.float64)
     e = np.exp(a - a.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def _unique(classes: object) -> Array:
+    """Labels, sorted, each once."""
+    return np.unique(of_one_kind(np.asarray(classes)))
 
 
 def _item(value: object) -> Any:  # noqa: ANN401  a label as JSON has it

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from saiki import metrics
 from saiki.core.errors import DTypeError, OptionError, ShapeError
 from saiki.core.names import unknown
 from saiki.data.missing import Missing
+from saiki.data.running import RunningScaler
 from saiki.data.scaling import Scaler
 from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
@@ -28,6 +29,7 @@ from saiki.models.options import Array, CommonOptions, Layer, RandomState, Rule
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_features import FeaturesFile, restore_scaler
 from saiki.models.sequence_input import Layout
+from saiki.models.sequence_rows import Rows
 from saiki.models.sequence_targets import Targets, as_found
 
 if TYPE_CHECKING:
@@ -223,6 +225,27 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
         gaps = np.isnan(_table(targets.values))
         return torch.from_numpy(~gaps) if gaps.any() else None
 
+    def _begin_stream_targets(self, targets: Array, classes: object) -> None:
+        self._check_targets(Targets(values=targets, per_step=True))
+        self.flat_ = targets.ndim == 1
+        self.n_targets_ = _table(targets).shape[1]
+        self.outputs_ = self.n_targets_ * (2 if self.loss == "gaussian" else 1)
+        self.running_targets_ = RunningScaler.start(self.n_targets_, "standard")
+        self.target_scaler_ = self.running_targets_.fixed(self._target_names())
+
+    def _stream_targets(self, targets: Array, rows: Rows) -> tuple[Tensor, Tensor | None, dict[str, Any]]:
+        values, order = _table(targets), rows.in_time()
+        # rows that wait for a chunk are put together, so whether there is a mask may not depend on the rows
+        seen = torch.from_numpy(~np.isnan(values)) if self.missing == "mask" else None
+        if self.running_targets_ is None:
+            return self._encode(Targets(values=targets, per_step=True)), seen, {}
+        if values.shape[1] != self.n_targets_:
+            raise ShapeError(f"y has {values.shape[1]} outputs a row but the stream has {self.n_targets_}.")
+        scaled = np.empty_like(values)
+        scaled[order], running = self.running_targets_.advance(values[order])
+        moved = {"running_targets_": running, "target_scaler_": running.fixed(self._target_names())}
+        return torch.from_numpy(np.nan_to_num(scaled)).to(self._torch_dtype()), seen, moved
+
     def _row_loss(self, train: Targets) -> RowLoss:
         if isinstance(self.loss, str) and self.loss not in LOSSES:
             raise OptionError(unknown(self.loss, LOSSES, "loss of a regressor"))
@@ -292,6 +315,44 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
     def _loss_shown(self) -> str:
         name = "squared" if self.loss == "auto" else self.loss
         return f"{name} loss, scaled targets" if isinstance(name, str) else "loss"
+
+    # ---- streams -------------------------------------------------------------------------------------------
+
+    def partial_fit(self, X: object, y: object) -> Self:
+        """Learn from the next rows of a stream; the network's state is kept from call to call.
+
+        An update follows every so many rows, as `rule` says, counted from where the stream begins: rows in
+        blocks of any size give the same bits as rows one at a time. After `fit` its scaling stays; a model
+        that begins here scales inputs and targets by what was seen up to each row. Validation, epochs and
+        batches have no meaning here. All or nothing: where this raises, the model is as it was.
+
+        Args:
+            X: new rows: (T, F), or one array a stream for several streams.
+            y: a target for each row, (T,) or (T, K), or one array a stream. With missing="mask" NaN stands
+                for one that is not known.
+
+        Returns:
+            self.
+
+        Raises:
+            ShapeError, LengthError, DTypeError, ValueRangeError: what is wrong with the rows.
+            OptionError, UsageError: the rule carries nothing, the network reads backwards or looks at other
+                steps, the model answers once a sequence, or other streams than before.
+            NonFiniteError: the loss or a gradient became infinite or NaN.
+        """
+        return self._partial_fit(X, y)
+
+    def predict_stream(self, X: object) -> Array | list[Array]:
+        """The expected numbers at the rows that come next in the stream; nothing moves on.
+
+        Args:
+            X: the next rows, in the form that `partial_fit` takes.
+
+        Returns:
+            (T,) or (T, K), or one array a stream.
+        """
+        outputs, rows = self._stream_outputs(X)
+        return rows.as_came(self._shaped(self._means(outputs)))
 
     # ---- predict -------------------------------------------------------------------------------------------
 
@@ -368,6 +429,9 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             **super()._tensors(),
             **{f"target.{name}": values for name, values in self.target_scaler_.tensors().items()},
         }
+
+    def _restore_running_targets(self, tensors: Mapping[str, Array]) -> RunningScaler:
+        return RunningScaler.restore("standard", tensors, self.n_targets_)
 
     def _restore(self, fitted: RegressorFitted, tensors: Mapping[str, Array]) -> None:
         self.n_targets_ = fitted.n_targets

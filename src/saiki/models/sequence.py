@@ -28,10 +28,10 @@ from saiki.data.categories import Categories
 from saiki.data.missing import Missing, require_missing_option
 from saiki.data.splits import split_sequences
 from saiki.learning import Observer, RaggedSource, ValidationEvent, newest_verified
-from saiki.models.base import Estimator, inside_search
+from saiki.models.base import inside_search
 from saiki.models.options import Array, CommonOptions, Layer
 from saiki.models.reporting import ATTENTION_SHOWN
-from saiki.models.sequence_features import Features, FeaturesFile
+from saiki.models.sequence_features import Features, FeaturesFile, embeds, tokens
 from saiki.models.sequence_input import (
     Frame,
     Layout,
@@ -39,8 +39,9 @@ from saiki.models.sequence_input import (
     is_frame,
     read_sequences,
 )
+from saiki.models.sequence_online import OnlineSequences
 from saiki.models.sequence_targets import Targets, as_found, read_targets, read_weights
-from saiki.nn import AttentionPool, EmbeddingConfig, LastConfig, Stack
+from saiki.nn import AttentionPool, LastConfig, Stack
 
 if TYPE_CHECKING:
     from saiki.insight import Fact, Metric, Picture
@@ -121,7 +122,7 @@ class BestWeights(Observer):
             self.weights = {name: value.clone() for name, value in self.network.state_dict().items()}
 
 
-class SequenceEstimator(Estimator):
+class SequenceEstimator(OnlineSequences):
     """Abstract: what SequenceClassifier and SequenceRegressor do alike. They bring how y is read, the loss,
     the baselines and the figures.
     """
@@ -243,18 +244,7 @@ class SequenceEstimator(Estimator):
             CheckpointError, DiskError: the checkpoint belongs to another run, or the disk refuses.
         """
         self._begin(checkpoint, resume)
-        if self.scaling not in SCALINGS:
-            raise OptionError(f"scaling is {self.scaling!r} but must be 'standard', 'minmax' or None.")
-        if self.per_step is not None and not isinstance(self.per_step, bool):
-            raise OptionError(f"per_step is {self.per_step!r} but must be True, False or None.")
-        for name in ("columns", "categories"):
-            if isinstance(getattr(self, name), str):
-                raise DTypeError(
-                    f"{name} is {getattr(self, name)!r} but must be a list of names.",
-                    f"Write {name}=[{getattr(self, name)!r}].",
-                )
-        require_missing_option(self.missing)
-        choose(self.encoding, {"one_hot": 0, "embed": 1}, "encoding")
+        self._check_reading()
         sequences = self._read(X, lengths, y, fitting=True)
         targets = self._read_targets(y, sequences, self.per_step)
         weights = read_weights(sample_weight, len(sequences))
@@ -281,7 +271,7 @@ class SequenceEstimator(Estimator):
         embeddings = self.features_.embeddings()
         inputs = self.features_.size + sum(e.size - 1 for e in embeddings)
         layers = self._layers(values=values, input_size=inputs, output_size=self.outputs_, after=after)
-        self.tokens_ = _embeds(layers)
+        self.tokens_ = embeds(layers)
         if self.tokens_ and (self.missing != "error" or self.categories_):
             raise OptionError(
                 "the network's first layer embeds X as it is, which leaves no place for missing= and "
@@ -318,6 +308,21 @@ class SequenceEstimator(Estimator):
         else:
             self._judge_before_refit(train, validation, honest)
         return self
+
+    def _check_reading(self) -> None:
+        """Check the options of how X is read."""
+        if self.scaling not in SCALINGS:
+            raise OptionError(f"scaling is {self.scaling!r} but must be 'standard', 'minmax' or None.")
+        if self.per_step is not None and not isinstance(self.per_step, bool):
+            raise OptionError(f"per_step is {self.per_step!r} but must be True, False or None.")
+        for name in ("columns", "categories"):
+            if isinstance(getattr(self, name), str):
+                raise DTypeError(
+                    f"{name} is {getattr(self, name)!r} but must be a list of names.",
+                    f"Write {name}=[{getattr(self, name)!r}].",
+                )
+        require_missing_option(self.missing)
+        choose(self.encoding, {"one_hot": 0, "embed": 1}, "encoding")
 
     def _judge_before_refit(self, train: Part, validation: Part | None, honest: BestWeights) -> None:
         """Measure with the weights that had not seen the validation part, then put the final ones back."""
@@ -412,7 +417,7 @@ class SequenceEstimator(Estimator):
     def _inputs(self, arrays: Sequence[Array]) -> list[Tensor]:
         """Scaled sequences in the network's dtype, on the CPU; whole numbers where it embeds them."""
         if self.tokens_:
-            return [torch.from_numpy(_tokens(a)) for a in arrays]
+            return [torch.from_numpy(tokens(a)) for a in arrays]
         dtype = self._torch_dtype()
         inputs = [
             torch.from_numpy(self.features_.encode(a, f"sequence {i} of X")).to(dtype)
@@ -530,7 +535,15 @@ class SequenceEstimator(Estimator):
             )
             for category in self.categories_
         ]
-        return facts + ([Fact(name="features with gaps, masked", value=", ".join(gaps))] if gaps else [])
+        facts += [Fact(name="features with gaps, masked", value=", ".join(gaps))] if gaps else []
+        if hasattr(self, "stream_"):
+            made = f"{self.stream_.updates} updates"
+            facts.append(
+                Fact(
+                    name="rows learned from a stream", value=float(self.stream_.rows), unit="rows", note=made
+                )
+            )
+        return facts
 
     # ---- predict -------------------------------------------------------------------------------------------
 
@@ -617,21 +630,6 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
     order = np.argsort(np.array(lengths), kind="stable")
     for start in range(0, len(order), PREDICT_BATCH):
         yield [int(i) for i in order[start : start + PREDICT_BATCH]]
-
-
-def _embeds(layers: Sequence[Layer]) -> bool:
-    """Whether the first layer looks tokens up, which are neither scaled nor turned into fractions."""
-    first = layers[0][1] if isinstance(layers[0], tuple) else layers[0]
-    return isinstance(first, EmbeddingConfig) and first.column is None
-
-
-def _tokens(array: Array) -> Array:
-    if array.shape[1] != 1:
-        raise ShapeError(f"an embedding reads one token a step, but a step has {array.shape[1]} features.")
-    tokens = array[:, 0]
-    if (tokens != np.floor(tokens)).any() or (np.abs(tokens) > 2**53).any():
-        raise DTypeError("an embedding reads whole numbers, but X holds fractions.")
-    return tokens.astype(np.int64)
 
 
 def _all_text(y: object, X: object) -> bool:

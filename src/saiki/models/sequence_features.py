@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from saiki.core.errors import DataError, SchemaError
+from saiki.core.errors import DataError, DTypeError, SchemaError, ShapeError
 from saiki.data.categories import Categories, as_labels, embedding_size, require_few_levels
 from saiki.data.missing import Missing, affected, interpolate, mask, require_missing_option
 from saiki.data.scaling import Scaler
 from saiki.data.times import Array
+from saiki.models.options import Layer
 from saiki.nn import EmbeddingConfig
 
 _TO_COMPLETE = "Fill them in, or use missing='interpolate', or missing='mask' to tell the network where."
@@ -218,6 +219,25 @@ def restore_scaler(tensors: Mapping[str, Array], prefix: str, kind: str, columns
             raise SchemaError(f"the tensor {prefix}.{name} is missing.")
         parts[name] = tensors[f"{prefix}.{name}"]
     return Scaler.restore({"kind": kind, "columns": list(columns), "series": []}, parts)
+
+
+# ---- ids
+
+
+def embeds(layers: Sequence[Layer]) -> bool:
+    """Whether the first layer looks tokens up, which are neither scaled nor turned into fractions."""
+    first = layers[0][1] if isinstance(layers[0], tuple) else layers[0]
+    return isinstance(first, EmbeddingConfig) and first.column is None
+
+
+def tokens(array: Array) -> Array:
+    """(T,) ids out of a (T, 1) array of whole numbers; ShapeError, DTypeError otherwise."""
+    if array.shape[1] != 1:
+        raise ShapeError(f"an embedding reads one token a step, but a step has {array.shape[1]} features.")
+    ids = array[:, 0]
+    if (ids != np.floor(ids)).any() or (np.abs(ids) > 2**53).any():
+        raise DTypeError("an embedding reads whole numbers, but X holds fractions.")
+    return ids.astype(np.int64)
 
 
 # ---- one column of a frame ------------------------------------------------------------
