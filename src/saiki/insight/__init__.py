@@ -1,6 +1,6 @@
 """Looking inside: curves, pictures and the HTML report, from plain arrays and a `FitRecord`."""
 
-from saiki.insight import figures
+from saiki.insight import figures, figures_features, figures_gates, figures_reach
 from saiki.insight.curves import Curve
 from saiki.insight.doctor import Diagnosis, examine
 from saiki.insight.features import (
@@ -62,6 +62,9 @@ __all__ = [
     "examine",
     "exciting_input",
     "figures",
+    "figures_features",
+    "figures_gates",
+    "figures_reach",
     "filters",
     "gate_use",
     "gradient_reach",
