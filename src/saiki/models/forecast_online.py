@@ -33,6 +33,7 @@ from saiki.models.forecast_stream import StreamLoss, chunk_of, decoded, ragged_o
 from saiki.models.forecast_table import Raw, make_panel
 from saiki.models.forecast_windows import Array, WindowSource, observed_windows
 from saiki.nn import Stack
+from saiki.nn.flow import generators
 
 SHORTEST, LONGEST = 16, 128  # steps that a gradient reaches back if the user does not say
 _WARM_CHUNK = 256  # rows a chunk while a rule's state is brought up to date; changes memory only
@@ -504,20 +505,11 @@ def _joined(old: Raw, new: Raw) -> Raw:
 
 def generators_of(network: torch.nn.Module) -> dict[str, Tensor]:
     """The states of the generators that layers hold, such as a dropout's, by their place."""
-    return {place: g.get_state() for place, g in _generators(network).items()}
+    return {place: g.get_state() for place, g in generators(network).items()}
 
 
 def set_generators(network: torch.nn.Module, states: Mapping[str, Tensor]) -> None:
     """Put them back."""
-    for place, generator in _generators(network).items():
+    for place, generator in generators(network).items():
         if place in states:
             generator.set_state(states[place])
-
-
-def _generators(network: torch.nn.Module) -> dict[str, torch.Generator]:
-    found: dict[int, tuple[str, torch.Generator]] = {}
-    for path, module in network.named_modules():
-        for attribute, value in vars(module).items():
-            if isinstance(value, torch.Generator):
-                found.setdefault(id(value), (f"{path}.{attribute}", value))
-    return dict(found.values())

@@ -1,12 +1,12 @@
 """Rows of a stream as a network reads them, one after another, from the past alone.
 
-    x_t = (v_t - o) / (s_t a)          shown     v: the row; a gap is the value before it, or 0 and a flag
+    x_t = (v_t - l_t) / (s_t a)        shown     v: the row; a gap is the value before it, or 0 and a flag
     y_k = (v_{t+k} - o_t) / (s_t b)    asked     k in [1, H]
     ŷ_k = (out_k b) s_t + o_t          a forecast in the table's units
 
-o is taken away by `window_scaling`: "last" shows the change since the value before and asks for the change to
-come, "mean" takes a running mean of about C rows; without it o is the scaling's center. Scaling is fixed (the
-training rows') or running:
+`window_scaling` takes a level away: l is the running mean of about C rows, and forecasts stand on it, too
+("mean": o = l), or on the last value ("last": o_t = v_t). Without it both are the scaling's center. Scaling
+is fixed (the training rows') or running:
 
     m_t = m_{t-1} + a_t (v_t - m_{t-1})      a_t = 1 / min(t, R)
     q_t = (1 - a_t) (q_{t-1} + a_t (v_t - m_{t-1})²)        center m_t, scale √q_t
@@ -80,7 +80,7 @@ class Reader:
         count: (N,) observed values so far.
         mean: (N,) m.
         square: (N,) q.
-        level: (K,) the running mean that is taken away, NaN before there was a value.
+        level: (K,) the running mean of about C rows, NaN before there was a value.
     """
 
     last: Array
@@ -196,7 +196,6 @@ def read_rows(
     numbers = raw.numbers
     seen = ~np.isnan(numbers)
     filled = _carried(numbers, reader.last)  # (n, N)
-    before = np.concatenate([reader.last[None], filled[:-1]])[: len(numbers)]
     after = replace(
         reader, last=filled[-1] if len(filled) else reader.last, count=reader.count + seen.sum(axis=0)
     )
@@ -210,7 +209,7 @@ def read_rows(
         center = np.repeat(scaling.numbers.center[place][None], len(numbers), axis=0)
         scale = np.repeat(scaling.numbers.scale[place][None], len(numbers), axis=0)
         ready = counts[:, :K] > 0
-    level, shown, last = _levels(numbers, filled, before, center, reader, framing, K)
+    level, shown, last = _levels(numbers, filled, center, reader, framing, K)
     after = replace(after, level=last)
     shown = shown / scale[:, :K]
     level = np.where(ready, (level - center[:, :K]) / scale[:, :K], 0.0)
@@ -279,18 +278,15 @@ def _running(
 def _levels(
     numbers: Array,
     filled: Array,
-    before: Array,
     center: Array,
     reader: Reader,
     framing: StreamFraming,
     K: int,
 ) -> tuple[Array, Array, Array]:
-    """(n, K) o_t, (n, K) what is shown less its level, in the table's units, and the last o."""
+    """(n, K) o_t, (n, K) v_t less what is taken away, in the table's units, and the last running mean."""
     targets = filled[:, :K]
     if framing.window_scaling is None:
         return center[:, :K], targets - center[:, :K], reader.level
-    if framing.window_scaling == "last":
-        return targets, np.nan_to_num(targets - before[:, :K], nan=0.0), reader.level
     level = reader.level
     count = reader.count[:K].copy()
     levels = np.empty_like(targets)
@@ -300,7 +296,7 @@ def _levels(
         away = np.where(seen & ~np.isnan(level), x - level, 0.0)
         level = np.where(seen & np.isnan(level), x, level + away / np.clip(count, 1, framing.context))
         levels[t] = level
-    return levels, targets - levels, level
+    return targets if framing.window_scaling == "last" else levels, targets - levels, level
 
 
 def spreads(readings: Sequence[Reading], spans: Sequence[slice], framing: StreamFraming) -> StreamFraming:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from saiki.core.errors import SaikiError, SchemaError
-from saiki.learning import RuleState, Updater
+from saiki.learning import RuleState, TruncatedBPTT, Updater
 from saiki.models.forecast_model import Learned
 from saiki.models.forecast_online import Online, Stream, generators_of
 from saiki.models.forecast_rows import Reader, Reading
@@ -56,7 +56,7 @@ def stream_tensors(stream: Stream) -> dict[str, Array]:
     ):
         for name, value in tensors.items():
             found[f"{prefix}/{name}"] = value.detach().cpu().numpy()
-    return {name: np.ascontiguousarray(value) for name, value in found.items()}
+    return {name: np.array(value, order="C") for name, value in found.items()}  # keeps numbers without axes
 
 
 def stream_from(given: Mapping[str, Array], online: Online) -> Stream:
@@ -186,7 +186,7 @@ def _under(prefix: str, tensors: dict[str, Array], online: Online) -> dict[str, 
     device = next(online.network.parameters()).device
     found = {}
     for name in [name for name in tensors if name.startswith(start)]:
-        value = torch.from_numpy(np.ascontiguousarray(tensors.pop(name)))
+        value = torch.from_numpy(np.array(tensors.pop(name), order="C"))
         found[name.removeprefix(start)] = value if prefix == "generator" else value.to(device)
     return found
 
@@ -206,8 +206,20 @@ def _require_fitting(stream: Stream, online: Online) -> None:
             raise SchemaError(
                 f"tensor rule/{name} is {tuple(value.shape)} but must be of {len(stream.pending)} series."
             )
-    if set(stream.generators) != set(generators_of(online.network)):
+    if isinstance(online.rule, TruncatedBPTT) and online.rule.window > online.rule.every:
+        size = (len(stream.pending), online.rule.window - online.rule.every, online.network.input_size)
+        came = stream.rule.tensors.get("inputs")
+        if came is None or came.shape != size:
+            shape = "missing" if came is None else f"{tuple(came.shape)}"
+            raise SchemaError(f"tensor rule/inputs is {shape} but must be {size}.")
+    theirs = {name: (value.shape, value.dtype) for name, value in generators_of(online.network).items()}
+    if {name: (value.shape, value.dtype) for name, value in stream.generators.items()} != theirs:
         raise SchemaError("the random generators are those of another network.")
+    kept: dict[str, set[str]] = {}
+    for name in stream.optimiser:
+        kept.setdefault(name.rpartition("/")[0], set()).add(name.rpartition("/")[2])
+    if any(quantities != next(iter(kept.values())) for quantities in kept.values()):
+        raise SchemaError("the optimiser lacks quantities of some parameters.")
     width = stream.pending[0].features(online.learned.stream, 0, 0).shape[1]  # type: ignore[arg-type]
     if width != online.network.input_size:
         raise SchemaError(

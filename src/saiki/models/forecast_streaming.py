@@ -238,7 +238,6 @@ def update_stream(model: Forecaster, table: Table, *, learn: bool) -> tuple[Stre
             )
         place = columns.ids.index(raw.id)
         measured, rest = split_ahead(raw, columns, end_of(raw, columns))
-        _require_finite(measured, columns)
         if len(measured):
             _require_static(measured, stream.tails[place])
             new[place] = _going_on(measured, stream.tails[place], columns, model._gaps())
@@ -246,6 +245,23 @@ def update_stream(model: Forecaster, table: Table, *, learn: bool) -> tuple[Stre
     return advance(
         online_of(model), stream, new, ahead, learn=learn, baselines=model.baselines and not inside_search()
     )
+
+
+def plain_rows(data: object) -> object:
+    """A number or a list of rows, as a program has them at hand, as an array; anything else as it is.
+
+    Raises:
+        DataError: a list that holds something other than numbers, or rows of different widths.
+    """
+    if not isinstance(data, (int, float, list, tuple)):
+        return data
+    try:
+        return np.atleast_1d(np.asarray(data, dtype=np.float64))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            "a list of new rows must hold numbers, as many in each row; nothing was read.",
+            "Give [3.2, 3.3] for one column, [[3.2, 1.0]] for several, or a table.",
+        ) from error
 
 
 def _stream(model: Forecaster) -> Stream:
@@ -267,18 +283,6 @@ def _require_width(table: Table, columns: Columns, every: bool) -> None:
         raise ShapeError(
             f"rows of {len(table.names)} numbers came, but the stream has {width} a row; nothing was read.",
             f"Give rows as (rows, {width}).",
-        )
-
-
-def _require_finite(raw: Raw, columns: Columns) -> None:
-    bad = np.argwhere(np.isinf(raw.numbers))
-    if len(bad):
-        row, column = bad[0].tolist()
-        what = f" of series {raw.id!r}" if columns.id is not None else ""
-        raise DataError(
-            f"column {columns.numbers[column]!r}{what} holds an infinite value in new row {row} (counted "
-            "from 0); nothing was read.",
-            "Correct it, or leave it empty with missing='mask' or 'interpolate'.",
         )
 
 

@@ -52,6 +52,7 @@ from saiki.models.forecast_streaming import (
     check_stream_options,
     fit_stream,
     online_of,
+    plain_rows,
     stream_beyond,
     stream_hidden,
     stream_origins,
@@ -862,8 +863,8 @@ class Forecaster(Estimator):
         the gradient reaches back over the context (16 to 128 steps).
 
         Args:
-            data: the rows after the last one read, in the form of fit's table. Where covariates are known
-                ahead, rows at the end without a target are rows to come.
+            data: the rows after the last one read, in the form of fit's table, or as numbers: 3.2, a list of
+                rows. Where covariates are known ahead, rows at the end without a target are rows to come.
             learn: False reads, forecasts and measures, but changes no weight.
 
         Returns:
@@ -884,7 +885,7 @@ class Forecaster(Estimator):
             )
         self._require_fitted()
         require_bool(learn, "learn")
-        table = self._table(data, gaps="keep")
+        table = self._table(plain_rows(data), gaps="keep")
         self.stream_, self.learned_, self.online_ = update_stream(self, table, learn=learn)
         self.details_ = {**self.details_, "online": online_details(self.online_)}
         return self
