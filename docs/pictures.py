@@ -107,7 +107,7 @@ def elementwise() -> str:
     """One pulse into three units of an elementwise LSTM that differ only in how they hear themselves."""
     x = np.zeros((40, 1))
     x[4] = 1.0
-    heard = (-1.0, 0.0, 1.0)
+    heard = (-1.0, 0.0, 0.25)
     cell = cells.ElementwiseLSTM(1, len(heard))
     H = len(heard)
     parameters = {

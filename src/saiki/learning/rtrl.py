@@ -53,7 +53,7 @@ class RTRL:
 
     S numbers of state, P parameters, H units, K states a unit. "snap1" is exact for one layer whose units do
     not see each other (the elementwise LSTM, R diagonal, H = 1) with nothing to train in front; "eprop" where
-    R = 0; both where a sequence has one step.
+    R = 0; both where a sequence has one step (and no learned initial state behind it).
 
     With learning between the chunks (`every`), M mixes derivatives at the weights of the past steps, as in
     all online use of the rule: good while the weights move little in the time that the network remembers.

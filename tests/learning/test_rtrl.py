@@ -1,0 +1,569 @@
+"""Real-time recurrent learning against back-propagation through time, and what its short forms drop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import ClassVar, NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saiki import learning, nn
+from saiki.cells import GRU, LSTM, Cell, ElementwiseLSTM, Elman, Jordan, Params, all_cells
+from saiki.core.errors import OptionError, ShapeError, UsageError, ValueRangeError
+from saiki.core.ragged import Ragged
+from saiki.core.random import generator
+from saiki.learning import BPTT, Batch, RuleState, memory, rtrl
+from saiki.learning.rtrl import RTRL
+from saiki.learning.rules import sequence_weights
+from saiki.losses import get_loss
+
+F64 = torch.float64
+SQUARED = get_loss("squared")
+RAGGED = (5, 0, 7, 7, 1)
+
+
+def batch_of(lengths=RAGGED, *, per_step=True, features=3, targets=2, seed=0):
+    """Random sequences, a third of the targets missing, and weights."""
+    source = generator(seed)
+    x = Ragged.from_list([torch.randn(T, features, generator=source, dtype=F64) for T in lengths])
+    shape = (x.N if per_step else x.B, targets)
+    return Batch(
+        x,
+        torch.randn(shape, generator=source, dtype=F64),
+        torch.rand(shape, generator=source) > 0.3,
+        torch.rand(len(lengths), generator=source, dtype=F64) + 0.1,
+        per_step,
+    )
+
+
+def network_of(*layers, input_size=None, seed=1):
+    """A stack with random weights, biases too."""
+    network = nn.Stack(list(layers), input_size=input_size)
+    source = generator(seed)
+    with torch.no_grad():
+        for p in network.parameters():
+            p.copy_(0.6 * torch.randn(p.shape, generator=source, dtype=F64))
+    return network
+
+
+def of_cell(cell, *, layers=1, last=False, learn=False):
+    pool = [nn.Last()] if last else []
+    run = nn.Recurrent(cell, num_layers=layers, dtype=F64, learn_initial_state=learn)
+    return network_of(run, *pool, nn.Dense(cell.output_size, 2, dtype=F64))
+
+
+def run(rule, network, batch, state=None):
+    state = rule.start(network, batch.inputs.B) if state is None else state
+    return rule.gradient(network, SQUARED, batch, state)
+
+
+def difference(ours, theirs):
+    """The largest difference in units of the largest entry; a parameter that is absent has gradient 0."""
+    scale = max(float(g.abs().max()) for g in theirs.values())
+    assert ours.keys() >= theirs.keys()
+    zero = {name: torch.zeros_like(g) for name, g in ours.items()}
+    return max(float((g - theirs.get(name, zero[name])).abs().max()) for name, g in ours.items()) / scale
+
+
+def against_bptt(network, batch, rule=None):
+    """The difference between a rule's gradient and BPTT's under the same masks."""
+    states = {name: g.get_state() for name, g in nn.generators(network).items()}
+    losses, theirs, _ = run(BPTT(), network, batch)
+    for name, g in nn.generators(network).items():
+        g.set_state(states[name])
+    values, ours, _ = run(rule or RTRL(), network, batch)
+    torch.testing.assert_close(values, losses, rtol=1e-12, atol=1e-12)
+    return difference(ours, theirs)
+
+
+@pytest.mark.parametrize("cell", all_cells(), ids=lambda cell: cell.label)
+def test_the_gradient_is_that_of_bptt(cell):
+    """Both rules evaluate the same sum, so in float64 only rounding may separate them."""
+    assert against_bptt(of_cell(cell, learn=True), batch_of()) < 1e-9
+    assert against_bptt(of_cell(cell, layers=2, last=True), batch_of(per_step=False)) < 1e-9
+
+
+class Skewed(Cell[Params, tuple]):
+    """A cell of one's own: two states of different widths, each in the other's way."""
+
+    class Two(NamedTuple):
+        h: torch.Tensor
+        m: torch.Tensor
+
+    name: ClassVar[str] = "skewed"
+    state_type: ClassVar[type] = Two
+
+    @property
+    def state_sizes(self):
+        return (self.hidden_size, 2)
+
+    def step(self, params, state, x):
+        a = x @ params.weight_ih.T + state.h @ params.weight_hh.T + params.bias
+        m = torch.tanh(state.m * 0.5 + a[:, :2] * a[:, -2:])
+        return self.Two(torch.sin(a) + 0.3 * m.sum(1, keepdim=True), m)
+
+
+OWN = [Skewed(3, 4), LSTM(3, 4, activation=torch.sin), GRU(3, 4, reset="before", activation=torch.atan)]
+
+
+@pytest.mark.parametrize("cell", OWN, ids=lambda cell: cell.label)
+def test_a_cell_or_activation_of_one_s_own_is_differentiated_by_torch(cell):
+    assert against_bptt(of_cell(cell, layers=2, learn=True), batch_of()) < 1e-9
+    # after one step nothing has been dropped
+    one = batch_of((1, 1, 0, 1))
+    assert against_bptt(of_cell(cell, layers=2), one, RTRL("snap1")) < 1e-9
+    with pytest.raises(
+        OptionError, match=r"does not say which of its paths.*recurrent_l0|recurrent_l0.*does"
+    ):
+        RTRL("eprop").start(of_cell(cell), 2)
+
+
+class Bent(nn.Layer):
+    """A layer of one's own, with parameters of its own."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.inner = torch.nn.Parameter(torch.zeros(size, size, dtype=F64))
+        self.outer = torch.nn.Parameter(torch.zeros(size, dtype=F64))
+
+    def forward(self, x):
+        return x.with_data(torch.sin(x.data @ self.inner) * self.outer)
+
+
+FRONTS = {
+    "dense, norm, dropout": [
+        nn.Dense(3, 4, activation="tanh", dtype=F64),
+        nn.LayerNorm(4, dtype=F64),
+        nn.Dropout(0.3),
+        nn.LSTM(4, 5, num_layers=2, dropout=0.3, dtype=F64, learn_initial_state=True),
+        nn.Dense(5, 4, activation="softmax", dtype=F64),
+        nn.Dropout(0.2, locked=True),
+        nn.Activation("tanh"),
+        nn.GRU(4, 3, dtype=F64),
+        nn.Dropout(0.3),
+        nn.Dense(3, 2, dtype=F64),
+    ],
+    "a layer of one's own": [
+        Bent(3),
+        nn.GRU(3, 4, dtype=F64),
+        Bent(4),
+        nn.RNN(4, 3, dtype=F64),
+        nn.Dense(3, 2, dtype=F64),
+    ],
+    "a callable": [
+        nn.Dense(3, 3, activation=torch.sin, bias=False, dtype=F64),
+        nn.Jordan(3, 4, output_size=2, dtype=F64),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_layers_in_front_between_and_behind_with_dropout(name):
+    """Each step's mask is part of the step: both rules see the same ones."""
+    network = network_of(*FRONTS[name], input_size=3).train()
+    assert against_bptt(network, batch_of()) < 1e-9
+    for p_name, p in network.named_parameters():
+        p.requires_grad_(
+            "0_l" not in p_name
+        )  # the learned initial states, which a short form does not follow
+    assert against_bptt(network, batch_of((1, 0, 1)), RTRL("snap1")) < 1e-9
+    assert against_bptt(network, batch_of((1, 0, 1)), RTRL("eprop")) < 1e-9
+    network.requires_grad_(True)
+
+
+def test_embeddings_in_front():
+    ids = torch.arange(20) % 6
+    batch = batch_of()
+    whole = replace(batch, inputs=batch.inputs.with_data(ids))
+    network = network_of(
+        nn.Embedding(6, 4, dtype=F64), nn.LSTM(4, 3, dtype=F64), nn.Dense(3, 2, dtype=F64), input_size=1
+    )
+    assert against_bptt(network, whole) < 1e-9
+    data = batch.inputs.data.clone()
+    data[:, 1] = ids
+    column = replace(batch, inputs=batch.inputs.with_data(data))
+    network = network_of(
+        nn.Embedding(6, 4, column=1, dtype=F64),
+        nn.Dense(6, 3, dtype=F64),
+        nn.GRU(3, 3, dtype=F64),
+        nn.Dense(3, 2, dtype=F64),
+        input_size=3,
+    )
+    assert against_bptt(network, column) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "pattern", ["weight_hh", "lstm.", "dense", "gru.bias", "initial", "0_l0"], ids=lambda p: p.strip(".")
+)
+def test_frozen_parameters_are_left_out(pattern):
+    network = network_of(
+        nn.Dense(3, 4, activation="tanh", dtype=F64),
+        nn.LSTM(4, 3, dtype=F64, learn_initial_state=True),
+        nn.GRU(3, 4, dtype=F64),
+        nn.Dense(4, 2, dtype=F64),
+    )
+    for name, p in network.named_parameters():
+        p.requires_grad_(pattern not in name)
+    assert against_bptt(network, batch_of()) < 1e-9
+    _, gradients, _ = run(RTRL(), network, batch_of())
+    assert not any(pattern in name for name in gradients)
+
+
+@pytest.mark.parametrize("approximation", ["exact", "snap1", "eprop"])
+@given(cuts=st.lists(st.integers(1, 22), max_size=4), seed=st.integers(0, 9))
+@settings(max_examples=4, deadline=None)
+def test_chunks_with_carried_state_add_up_to_the_whole(approximation, cuts, seed):
+    network = network_of(
+        nn.Dense(3, 3, dtype=F64),
+        nn.LSTM(3, 4, num_layers=2, dtype=F64, learn_initial_state=True),
+        nn.Dense(4, 2, dtype=F64),
+    )
+    batch = batch_of((22, 0, 9, 22, 3), seed=seed)
+    rule = RTRL(approximation)
+    _, whole, after = run(rule, network, batch)
+    total = float(sequence_weights(batch).sum())
+    sums = {name: torch.zeros_like(g) for name, g in whole.items()}
+    state = rule.start(network, 5)
+    bounds = sorted({0, 22, *cuts})
+    for start, stop in pairwise(bounds):
+        piece = rtrl._between(batch, start, stop)
+        _, gradients, state = run(rule, network, piece, state)
+        share = float(sequence_weights(piece).sum()) / total
+        for name, g in gradients.items():
+            sums[name] += share * g
+    assert difference(sums, whole) < 1e-12
+    assert state.tensors.keys() == after.tensors.keys()
+    for name, value in after.tensors.items():
+        torch.testing.assert_close(state.tensors[name], value, rtol=1e-12, atol=1e-12, msg=name)
+
+
+def test_a_rule_s_chunks_are_every_k_steps():
+    batch = batch_of((7, 0, 3))
+    assert RTRL().chunks(batch) == (batch,)
+    chunks = RTRL(every=3).chunks(batch)
+    assert [chunk.inputs.lengths.tolist() for chunk in chunks] == [[3, 0, 3], [3, 0, 0], [1, 0, 0]]
+    assert RTRL(every=3).updates(7) == 3
+    assert RTRL(every=3).updates(0) == 1
+    assert RTRL().updates(7) == 1
+    once = batch_of((7, 0, 3), per_step=False)
+    assert RTRL(every=3).chunks(once) == (once,)
+
+
+def test_long_chunks_are_worked_through_in_blocks():
+    """More steps than are kept at once; the locked mask lasts for the whole call."""
+    layers = [
+        nn.Dense(3, 3, activation="tanh", dtype=F64),
+        nn.Dropout(0.4, locked=True),
+        nn.LSTM(3, 3, dtype=F64, learn_initial_state=True),
+        nn.Dense(3, 2, dtype=F64),
+    ]
+    assert against_bptt(network_of(*layers).train(), batch_of((150, 0, 70, 128))) < 1e-9
+    pooled = network_of(*layers[:3], nn.Last(), layers[3]).eval()
+    assert against_bptt(pooled, batch_of((150, 0, 70, 128), per_step=False)) < 1e-9
+
+
+def test_what_is_carried_does_not_grow_with_the_length():
+    network = of_cell(LSTM(3, 4), layers=2)
+    sizes = []
+    for T in (1, 40, 150):
+        _, _, state = run(RTRL(), network, batch_of((T, T)))
+        sizes.append({name: tuple(value.shape) for name, value in state.tensors.items()})
+    P, above = 4 * (3 * 4 + 4 * 4 + 4), 4 * (4 * 4 + 4 * 4 + 4)
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert sizes[0] == {
+        "state.recurrent.h": (2, 8),
+        "state.recurrent.c": (2, 8),
+        "steps": (2,),
+        "influence.recurrent_l0": (2, 8, P),
+        "influence.recurrent_l0.on.recurrent_l1": (2, 8, P),
+        "influence.recurrent_l1": (2, 8, above),
+    }
+    short = {name: tuple(v.shape) for name, v in RTRL("snap1").start(network, 2).tensors.items()}
+    assert short["influence.recurrent_l0"] == (2, 2, P)
+    assert not any(".on." in name for name in short)
+
+
+@pytest.mark.parametrize("approximation", ["exact", "snap1"])
+def test_a_state_is_a_value_that_saves_and_resets_row_by_row(approximation):
+    rule = RTRL(approximation)
+    network = of_cell(GRU(3, 4), layers=2, learn=True)
+    _, _, middle = run(rule, network, batch_of((6, 4, 5)))
+    kept = middle.to_tensors()
+    again = batch_of((3, 0, 4), seed=5)
+    _, one, after = run(rule, network, again, middle)
+    assert all(torch.equal(middle.tensors[name], value) for name, value in kept.items())
+    _, other, restored = run(rule, network, again, RuleState.from_tensors(kept))
+    assert all(torch.equal(one[name], g) for name, g in other.items())
+    assert all(torch.equal(after.tensors[name], value) for name, value in restored.tensors.items())
+    assert torch.equal(after.tensors["state.recurrent.h"][1], kept["state.recurrent.h"][1])
+    # a row that is reset is one that begins, and the others do not notice
+    _, _, reset = run(rule, network, again, middle.reset(torch.tensor([True, False, False])))
+    _, _, fresh = run(rule, network, again)
+    for name, value in reset.tensors.items():
+        torch.testing.assert_close(value[0], fresh.tensors[name][0], rtol=1e-12, atol=1e-12, msg=name)
+        torch.testing.assert_close(value[1:], after.tensors[name][1:], rtol=1e-12, atol=1e-12, msg=name)
+
+
+# where the short forms are exact
+
+
+def only_diagonals(network):
+    """Let every unit hear itself alone: V = 0, and each block of R diagonal."""
+    with torch.no_grad():
+        for name, p in network.named_parameters():
+            if "weight_yh" in name:
+                p.zero_()
+            if "weight_hh" in name and p.shape[0] % p.shape[1] == 0:
+                p.mul_(torch.eye(p.shape[1], dtype=F64).repeat(p.shape[0] // p.shape[1], 1))
+    return network
+
+
+ALONE = [
+    Elman(3, 5),
+    LSTM(3, 5, peepholes=True),
+    LSTM(3, 5, coupled=True),
+    GRU(3, 5),
+    GRU(3, 5, reset="before"),
+    Jordan(3, 5, 2, output_activation="tanh"),
+]
+
+
+@pytest.mark.parametrize("cell", ALONE, ids=lambda cell: cell.label)
+def test_snap1_is_exact_where_units_do_not_see_each_other(cell):
+    """And only there: with a full R it is not."""
+    network = only_diagonals(of_cell(cell, learn=True))
+    assert against_bptt(network, batch_of(), RTRL("snap1")) < 1e-9
+    assert against_bptt(of_cell(cell), batch_of(), RTRL("snap1")) > 1e-3
+    one = replace(cell, hidden_size=1)
+    if not isinstance(cell, Jordan):
+        assert against_bptt(of_cell(one), batch_of(), RTRL("snap1")) < 1e-9
+
+
+@pytest.mark.parametrize("cell", ElementwiseLSTM.variants(3, 5), ids=lambda cell: cell.label)
+def test_snap1_is_exact_for_one_elementwise_layer(cell):
+    """Not below another layer, and not for what stands in front."""
+    assert against_bptt(of_cell(cell, learn=True), batch_of(), RTRL("snap1")) < 1e-9
+    assert against_bptt(of_cell(cell, last=True), batch_of(per_step=False), RTRL("snap1")) < 1e-9
+    assert against_bptt(of_cell(cell, layers=2), batch_of(), RTRL("snap1")) > 1e-4
+    front = network_of(nn.Dense(3, 3, dtype=F64), nn.Recurrent(cell, dtype=F64), nn.Dense(5, 2, dtype=F64))
+    assert against_bptt(front, batch_of(), RTRL("snap1")) > 1e-4
+    front.layers["dense"].requires_grad_(False)
+    assert against_bptt(front, batch_of(), RTRL("snap1")) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Elman(3, 5),
+        LSTM(3, 5, peepholes=True),
+        LSTM(3, 5, forget_gate=False),
+        GRU(3, 5),
+        ElementwiseLSTM(3, 5),
+    ],
+    ids=lambda cell: cell.label,
+)
+def test_eprop_is_exact_without_r(cell):
+    network = of_cell(cell, learn=True)
+    assert against_bptt(network, batch_of(), RTRL("eprop")) > 1e-4
+    with torch.no_grad():
+        for name, p in network.named_parameters():
+            if "weight_hh" in name:
+                p.zero_()
+    assert against_bptt(network, batch_of(), RTRL("eprop")) < 1e-9
+
+
+@pytest.mark.parametrize("approximation", ["snap1", "eprop"])
+@pytest.mark.parametrize("cell", all_cells()[::2], ids=lambda cell: cell.label)
+def test_a_single_step_is_exact_however_deep(cell, approximation):
+    """But for a learned initial state, which already has a step through R before it."""
+    network = of_cell(cell, layers=2)
+    assert against_bptt(network, batch_of((1, 0, 1, 1)), RTRL(approximation)) < 1e-9
+
+
+# what they drop where they are not
+
+
+def partly(R, h, approximation):
+    """R h, with only those paths to h left that a gradient may take."""
+    held = h.detach() @ R.T
+    return held if approximation == "eprop" else held + R.detach().diagonal() * (h - h.detach())
+
+
+def elman_step(p, s, x, way):
+    h = torch.tanh(x @ p["weight_ih"].T + partly(p["weight_hh"], s[0], way) + p["bias"])
+    return (h,)
+
+
+def lstm_step(p, s, x, way):
+    h, c = s
+    a = (x @ p["weight_ih"].T + p["bias"]).chunk(4, -1)
+    i, f, g, o = (u + partly(R, h, way) for u, R in zip(a, p["weight_hh"].chunk(4)))
+    p_i, p_f, p_o = p["weight_ph"]
+    c_new = torch.sigmoid(f + p_f * c) * c + torch.sigmoid(i + p_i * c) * torch.tanh(g)
+    return torch.sigmoid(o + p_o * c_new) * torch.tanh(c_new), c_new
+
+
+def gru_step(p, s, x, way):
+    h = s[0]
+    a = (x @ p["weight_ih"].T + p["bias"]).chunk(3, -1)
+    q = [partly(R, h, way) for R in p["weight_hh"].chunk(3)]
+    r, z = torch.sigmoid(a[0] + q[0]), torch.sigmoid(a[1] + q[1])
+    return (z * h + (1 - z) * torch.tanh(a[2] + r * (q[2] + p["bias_hn"])),)
+
+
+@pytest.mark.parametrize("approximation", ["snap1", "eprop"])
+@pytest.mark.parametrize(
+    ("cell", "step"),
+    [(Elman(3, 5), elman_step), (LSTM(3, 5, peepholes=True), lstm_step), (GRU(3, 5), gru_step)],
+    ids=lambda value: getattr(value, "label", ""),
+)
+def test_the_short_forms_are_bptt_with_paths_cut(cell, step, approximation):
+    """The same step with the other units' h held constant (snap1), or every h that R multiplies (eprop).
+
+    Below another layer the error comes from the same step alone: the upper layer's past is held constant.
+    """
+    network = of_cell(cell, layers=2)
+    batch = replace(batch_of((6, 6)), mask=None, weights=None)
+    lower, upper, head = {}, {}, {}
+    for name, p in network.named_parameters():
+        part = name.rsplit(".", 1)[1]
+        if part.endswith("_l0"):
+            lower[part[:-3]] = p
+        elif part.endswith("_l1"):
+            upper[part[:-3]] = p
+        else:
+            head[part] = p
+    xs = batch.inputs.data.split(2)
+    states = [torch.zeros(2, 5, dtype=F64) for _ in cell.states]
+    below, above = list(states), list(states)
+    top, bottom, cut = [], [], []
+    for x in xs:
+        below = step(lower, below, x, approximation)
+        past = [s.detach() for s in above]
+        above = step(upper, above, below[0].detach(), approximation)
+        top.append(above[0])
+        bottom.append(below[0])
+        cut.append(step({n: p.detach() for n, p in upper.items()}, past, below[0], approximation)[0])
+
+    def loss(outputs, weight, bias):
+        return SQUARED(torch.cat(outputs) @ weight.T + bias, batch.targets).mean()
+
+    late = loss(top, head["weight"], head["bias"])
+    second = dict(zip(upper, torch.autograd.grad(late, list(upper.values()))))
+    early = loss(cut, head["weight"], head["bias"])
+    first = dict(zip(lower, torch.autograd.grad(early, list(lower.values()))))
+    _, ours, _ = run(RTRL(approximation), network, batch)
+    for level, found in enumerate((first, second)):
+        named = {name: ours[f"layers.recurrent.{name}_l{level}"] for name in found}
+        assert difference(named, found) < 1e-9
+
+
+# at the door
+
+
+@pytest.mark.parametrize("name", ["bidirectional", "mean", "both ends", "no stack", "nothing recurrent"])
+def test_networks_that_look_elsewhere_in_time_are_refused(name):
+    network, words = {
+        "bidirectional": (nn.Stack([nn.GRU(3, 2, bidirectional=True)]), "future is not there yet"),
+        "mean": (nn.Stack([nn.GRU(3, 2), nn.Mean()]), "looks at other steps"),
+        "both ends": (nn.Stack([nn.GRU(3, 2), nn.Last(both_ends=True)]), "reads both ends"),
+        "no stack": (torch.nn.Linear(3, 2), "network is a Linear"),
+        "nothing recurrent": (nn.Stack([nn.Dense(3, 2)]), "has none"),
+    }[name]
+    with pytest.raises(OptionError, match=words):
+        RTRL().start(network, 2)
+    with pytest.raises(OptionError, match=words):
+        RTRL().gradient(network, SQUARED, batch_of(), RuleState())
+
+
+def test_influence_that_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
+    """A million sequences, 8 states and 128 parameters: before and after a chunk, and once more."""
+    network = of_cell(LSTM(3, 4))
+    B = 10**6
+    exact, short = (3 * B * rows * 128 * 8 / 2**30 for rows in (8, 2))
+    with pytest.raises(OptionError) as caught:
+        RTRL(memory_limit=1.0).start(network, B)
+    assert f"needs {exact:.3g} GiB" in caught.value.message
+    assert "more than memory_limit, 1 GiB" in caught.value.message
+    assert f"approximation='snap1') needs {short:.3g} GiB" in caught.value.hint
+    monkeypatch.setattr(rtrl, "free_memory", lambda device: 4096)
+    with pytest.raises(OptionError, match=r"more than half of what is free, 1\.91e-06 GiB"):
+        RTRL().start(network, 2)
+    monkeypatch.setattr(rtrl, "free_memory", lambda device: None)
+    assert RTRL().start(network, 2).tensors["influence.recurrent_l0"].shape == (2, 8, 128)
+
+
+def test_free_memory_is_told():
+    free = memory.free_memory(torch.device("cpu"))
+    assert free is not None
+    assert 2**20 < free < 2**50
+    assert memory.free_memory(torch.device("meta")) is None
+
+
+def test_options_and_states_that_do_not_fit_are_told():
+    with pytest.raises(OptionError, match="did you mean 'snap1'"):
+        RTRL("snap")
+    with pytest.raises(ValueRangeError, match="every"):
+        RTRL(every=0)
+    with pytest.raises(ValueRangeError, match="memory_limit"):
+        RTRL(memory_limit=-1.0)
+    network, batch = of_cell(GRU(3, 4)), batch_of()
+    with pytest.raises(UsageError, match="without tensors"):
+        run(RTRL(), network, batch, RuleState())
+    with pytest.raises(ShapeError, match="5 sequences but the state is of 4"):
+        run(RTRL(), network, batch, RTRL().start(network, 4))
+    with pytest.raises(
+        UsageError, match=r"influence.recurrent_l0 is \(5, 1, 100\) but must be \(5, 4, 100\)"
+    ):
+        run(RTRL(), network, batch, RTRL("snap1").start(network, 5))
+    with pytest.raises(ShapeError, match=r"\(20, 4\) but must be \(N, I\) = \(any, 3\)"):
+        run(RTRL(), network, batch_of(features=4), RTRL().start(network, 5))
+
+
+def test_sequences_without_steps():
+    batch = batch_of((0, 0), per_step=False)
+    for learn in (False, True):
+        network = of_cell(LSTM(3, 4), last=True, learn=learn)
+        losses, gradients, state = run(RTRL(), network, batch)
+        expected, theirs, _ = run(BPTT(), network, batch)
+        torch.testing.assert_close(losses, expected)
+        for parameter, g in theirs.items():
+            torch.testing.assert_close(gradients.get(parameter, torch.zeros_like(g)), g)
+        assert not state.tensors["steps"].any()
+    losses, gradients, _ = run(RTRL(), of_cell(LSTM(3, 4)), batch_of((0, 0)))
+    assert losses.tolist() == [0, 0]
+    assert not any(g.any() for g in gradients.values())
+
+
+# in the trainer
+
+
+def trained(rule):
+    source = generator(4)
+    X = [torch.randn(T, 3, generator=source, dtype=F64) for T in (12, 9, 12, 5)]
+    y = [torch.tanh(x.cumsum(0)[:, :2] / 3) for x in X]
+    network = of_cell(GRU(3, 6))
+    trainer = learning.Trainer(
+        training=learning.Training(rule=rule), lr=0.02, max_epochs=8, batch_size=2, patience=None
+    )
+    record = trainer.fit(network, "squared", learning.RaggedSource(X, y))
+    return network, [epoch.loss for epoch in record.epochs]
+
+
+def test_a_trainer_comes_to_the_same_weights_by_either_rule():
+    """Adam enlarges what rounding there is; 1e-6 is far below any change that training makes."""
+    ours, losses = trained(RTRL())
+    theirs, expected = trained(BPTT())
+    assert losses == pytest.approx(expected, rel=1e-6)
+    for one, other in zip(ours.parameters(), theirs.parameters()):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("approximation", ["exact", "snap1", "eprop"])
+def test_a_trainer_learns_while_the_sequences_run(approximation):
+    _, losses = trained(RTRL(approximation, every=1))
+    assert losses[-1] < 0.5 * losses[0]
