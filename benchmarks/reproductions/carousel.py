@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         rows.append(
             (
                 name,
-                "" if worked is None else f"{worked:.5g}",
+                "" if worked is None else f"{worked:.6g}",
                 f"{each['theory'][-1]:.6g}",
                 f"{each['measured'][-1]:.6g}",
                 f"{off:.1e}",
