@@ -15,6 +15,7 @@ from saiki.losses import get_loss
 from saiki.nn import (
     AttentionPoolConfig,
     DenseConfig,
+    DropoutConfig,
     EmbeddingConfig,
     GRUConfig,
     JordanConfig,
@@ -435,6 +436,54 @@ def test_the_trainer_learns_a_delay_with_an_update_every_stride():
     )
     assert record.epochs[-1].loss < 0.3 < 0.9 < record.epochs[0].loss
     assert record.epochs[0].updates == sum(training.rule.updates(n) for n in (45, 42))
+
+
+class Stop(L.Observer):
+    """Ctrl-C after so many updates."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_update(self, event):
+        if event.update == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", [2, 4, 5])
+def test_a_run_killed_inside_a_batch_goes_on_bit_for_bit(tmp_path, at):
+    """Four chunks a batch: the state that is carried is in the checkpoint."""
+    source = torch.Generator().manual_seed(0)
+    X = [torch.randn(T, 3, generator=source, dtype=F64) for T in (8, 7, 8, 5)]
+    data = L.RaggedSource(X, [x[:, :2].cumsum(0) for x in X])
+
+    def run(folder, **more):
+        network = stack([LSTMConfig(hidden_size=3), DropoutConfig(p=0.2)])
+        trainer = L.Trainer(
+            training=L.Training(rule=TruncatedBPTT(4, 2)), max_epochs=2, batch_size=2, patience=None
+        )
+        record = trainer.fit(network, "squared", data, checkpoint=folder, **more)
+        return record, network.state_dict()
+
+    record, straight = run(tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", observers=[Stop(at)])
+    again, resumed = run(tmp_path / "killed", resume=True)
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert again.updates == record.updates and len(record.updates) == 16
+
+
+def test_the_trainer_counts_one_update_a_batch_for_targets_once_a_sequence():
+    X = [torch.randn(T, 3, dtype=F64) for T in (12, 9, 4, 2)]
+    data = L.RaggedSource(X, torch.zeros(4, 2, dtype=F64))
+    told = []
+
+    class Told(L.Observer):
+        def on_start(self, event):
+            told.append(event.updates)
+
+    trainer = L.Trainer(training=L.Training(rule=TruncatedBPTT(3)), max_epochs=2, batch_size=2, patience=None)
+    record = trainer.fit(stack(CELLS["elman"], pooled=True), "squared", data, observers=[Told()])
+    assert told == [4] and len(record.updates) == 4
 
 
 # -------------------------------------------------------------------- by name

@@ -15,18 +15,24 @@ _BATCHES = (
     "training draws batches of sequences, so weight 2 and the same sequence twice give different draws; the "
     "objective itself is the same (test_classifier.py::test_weight_two_is_the_sequence_twice)"
 )
+_STEPS = (
+    "partial_fit learns from a target a row and goes on with the fitted model, and here fit was given a "
+    "target a sequence; streams are tested in test_partial_fit.py"
+)
 EXEMPT: dict[type, dict[str, str]] = {
     SequenceClassifier: {
         "check_n_features_in": _UNIVARIATE,
         "check_n_features_in_after_fitting": _UNIVARIATE,
         "check_classifiers_train": _UNIVARIATE + "; training itself is tested in test_classifier.py",
         "check_transformer_general": _UNIVARIATE,
+        "check_fit_score_takes_y": _STEPS,
         "check_sample_weight_equivalence_on_dense_data": _BATCHES,
     },
     SequenceRegressor: {
         "check_n_features_in": _UNIVARIATE,
         "check_n_features_in_after_fitting": _UNIVARIATE,
         "check_transformer_general": _UNIVARIATE,
+        "check_fit_score_takes_y": _STEPS,
         "check_sample_weight_equivalence_on_dense_data": _BATCHES,
     },
 }

@@ -32,6 +32,7 @@ from saiki.learning.optimisers import (
     get_optimizer,
     penalised,
 )
+from saiki.learning.prequential import Prequential, prequential
 from saiki.learning.rtrl import RTRL
 from saiki.learning.rules import LearningRule, Objective, RuleState, objective
 from saiki.learning.schedules import (
@@ -84,6 +85,7 @@ __all__ = [
     "OnlineUpdate",
     "Optimizer",
     "Plateau",
+    "Prequential",
     "ProgressBar",
     "RMSprop",
     "RaggedSource",
@@ -112,5 +114,6 @@ __all__ = [
     "newest_verified",
     "objective",
     "penalised",
+    "prequential",
     "save_checkpoint",
 ]

@@ -114,13 +114,15 @@ class Online:
 
     # ---------------------------------------------------------------- learn
 
-    def learn(self, rows: Batch) -> list[OnlineUpdate]:
+    def learn(self, rows: Batch, *, weights: bool = True) -> list[OnlineUpdate]:
         """Read the next rows of each stream, and make the updates that are due.
 
         All or nothing: where this raises, weights, optimiser and state are what they were.
 
         Args:
             rows: B sequences with a target a step; a stream without new rows is empty.
+            weights: False reads the rows and moves the rule's state on, but changes no weight; the entries
+                that come back then tell of updates that were not made.
         Returns:
             The updates that were made, in their order; none while the rows wait for their chunk to be full.
         Raises:
@@ -142,7 +144,7 @@ class Online:
         while every is not None and every <= rest.inputs.T:
             chunks.append(rows_between(rest, 0, every))
             rest = rows_between(rest, every)
-        made = self._learned(chunks, rest)
+        made = self._learned(chunks, rest, weights)
         self.rows += came
         return made
 
@@ -181,11 +183,11 @@ class Online:
         assert isinstance(said, Ragged)
         return said if waiting is None else said.between(waiting.lengths)
 
-    def _learned(self, chunks: Sequence[Batch], rest: Batch) -> list[OnlineUpdate]:
+    def _learned(self, chunks: Sequence[Batch], rest: Batch, weights: bool = True) -> list[OnlineUpdate]:
         """The updates of these chunks; `rest` then waits. Everything is put back if one fails."""
-        before = self._remember(weights=len(chunks) > 1)
+        before = self._remember(weights=weights and len(chunks) > 1)
         try:
-            made = [self._update(chunk) for chunk in chunks]
+            made = [self._update(chunk, weights) for chunk in chunks]
         except BaseException:
             self._put_back(before)
             raise
@@ -194,8 +196,8 @@ class Online:
         self.waiting = rest if rest.inputs.N else None
         return made
 
-    def _update(self, chunk: Batch) -> OnlineUpdate:
-        self.network.train()
+    def _update(self, chunk: Batch, weights: bool) -> OnlineUpdate:
+        self.network.train(weights)
         losses, found, state = self.rule.gradient(self.network, self.loss, chunk, self.state)
         names = set(self._updater.names)
         gradients = {name: g for name, g in found.items() if name in names}
@@ -213,8 +215,9 @@ class Online:
         clipped = limit is not None and now > limit
         if limit is not None:
             gradients = clip_by_norm(gradients, limit, now)
-        self._updater.step(gradients, self.schedule.factor(self.updates, self._schedule_state))
-        self.updates += 1
+        if weights:
+            self._updater.step(gradients, self.schedule.factor(self.updates, self._schedule_state))
+            self.updates += 1
         self.state = state
         return OnlineUpdate(self.updates, _mean(losses, chunk), norm, clipped)
 

@@ -53,7 +53,11 @@ class RuleState:
 
 @runtime_checkable
 class LearningRule(Protocol):
-    """How a network's gradient is found; the trainer takes any."""
+    """How a network's gradient is found; the trainer takes any.
+
+    A rule that learns while a sequence runs has two more attributes: `every`, the steps an update (None: the
+    whole of it), by which `Online` cuts streams, and `sentence`, what a report says of it.
+    """
 
     type: ClassVar[str]
 
@@ -66,7 +70,9 @@ class LearningRule(Protocol):
         ...
 
     def updates(self, steps: int) -> int:
-        """How many chunks a batch has whose longest sequence has `steps` steps."""
+        """How many chunks a batch has whose longest sequence has `steps` steps, targets a step; a batch with
+        targets once a sequence has one.
+        """
         ...
 
     def gradient(

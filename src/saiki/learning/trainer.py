@@ -796,6 +796,8 @@ class _Run:
         """Updates of so many epochs (for a rule that cuts sequences, later epochs may have more or fewer)."""
         assert isinstance(self.options.rule, LearningRule)
         one = self._batches(source, 1)
+        if not one or not source.batch(one[0][:1]).per_step:  # no rule cuts a sequence with a single target
+            return epochs * len(one)
         return epochs * sum(self.options.rule.updates(int(source.lengths[part].max())) for part in one)
 
     def _new_updater(self) -> Updater:

@@ -380,7 +380,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     # ---- streams -------------------------------------------------------------------------------------------
 
-    def partial_fit(self, X: object, y: object, classes: object = None) -> Self:
+    def partial_fit(self, X: object, y: object, classes: object = None, *, learn: bool = True) -> Self:
         """Learn from the next rows of a stream; the network's state is kept from call to call.
 
         An update follows every so many rows, as `rule` says, counted from where the stream begins: rows in
@@ -392,6 +392,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             X: new rows: (T, F), or one array a stream for several streams.
             y: a label for each row, (T,), or one array a stream.
             classes: all labels that can come; needed on the first call of a model that was not fitted.
+            learn: False reads the rows and moves the state (and running scaling) on, but changes no weight.
 
         Returns:
             self.
@@ -403,7 +404,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
                 steps, the model answers once a sequence, or other streams than before.
             NonFiniteError: the loss or a gradient became infinite or NaN.
         """
-        return self._partial_fit(X, y, classes)
+        return self._partial_fit(X, y, classes, learn)
 
     def predict_stream(self, X: object) -> Array | list[Array]:
         """The most probable class at the rows that come next in the stream; nothing moves on.

@@ -318,7 +318,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
     # ---- streams -------------------------------------------------------------------------------------------
 
-    def partial_fit(self, X: object, y: object) -> Self:
+    def partial_fit(self, X: object, y: object, *, learn: bool = True) -> Self:
         """Learn from the next rows of a stream; the network's state is kept from call to call.
 
         An update follows every so many rows, as `rule` says, counted from where the stream begins: rows in
@@ -330,6 +330,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
             X: new rows: (T, F), or one array a stream for several streams.
             y: a target for each row, (T,) or (T, K), or one array a stream. With missing="mask" NaN stands
                 for one that is not known.
+            learn: False reads the rows and moves the state (and running scaling) on, but changes no weight.
 
         Returns:
             self.
@@ -340,7 +341,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
                 steps, the model answers once a sequence, or other streams than before.
             NonFiniteError: the loss or a gradient became infinite or NaN.
         """
-        return self._partial_fit(X, y)
+        return self._partial_fit(X, y, learn=learn)
 
     def predict_stream(self, X: object) -> Array | list[Array]:
         """The expected numbers at the rows that come next in the stream; nothing moves on.

@@ -16,8 +16,10 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
+from saiki.core.checks import require_bool
 from saiki.core.errors import OptionError, SaikiError, SchemaError, UsageError, ValueRangeError
 from saiki.core.ragged import Ragged
 from saiki.core.record import FitRecord
@@ -85,20 +87,24 @@ class OnlineSequences(Estimator):
             if hasattr(self, name):
                 delattr(self, name)
 
-    def _partial_fit(self, X: object, y: object, classes: object = None) -> Self:
+    def _partial_fit(self, X: object, y: object, classes: object = None, learn: bool = True) -> Self:
         """See `partial_fit` of the task. All or nothing: where this raises, the model is as it was."""
         fresh = not hasattr(self, "network_")
+        if fresh and not require_bool(learn, "learn"):
+            raise NotFittedError(
+                f"this {type(self).__name__} has learned nothing yet; call fit or partial_fit"
+            )
         if not fresh:
             self._check_classes(classes)
             self._require_steps()
         rows = self._read_rows(X, fresh)
         targets = read_row_targets(y, rows, labels=self._labels, gaps=self.missing == "mask")
         if not fresh:
-            self._learn(rows, targets)
+            self._learn(rows, targets, learn)
             return self
         try:
             self._begin_stream(rows, targets, classes)
-            self._learn(rows, targets)
+            self._learn(rows, targets, learn)
         except BaseException:
             for name in (*_FRESH, *_STREAM):
                 if hasattr(self, name):
@@ -169,7 +175,7 @@ class OnlineSequences(Estimator):
             self.network_, self._row_loss(none), training=training, lr=float(self.lr), streams=streams
         )
 
-    def _learn(self, rows: Rows, targets: Array) -> None:
+    def _learn(self, rows: Rows, targets: Array, learn: bool) -> None:
         if not hasattr(self, "stream_"):
             self._open_stream(len(rows.arrays))
         self._require_streams(rows)
@@ -190,7 +196,7 @@ class OnlineSequences(Estimator):
             targets=batch.targets.to(device),
             mask=None if batch.mask is None else batch.mask.to(device),
         )
-        self.stream_.learn(batch)
+        self.stream_.learn(batch, weights=learn)
         if running is not None:
             self.running_ = running
             names = self.features_.scaler.columns
