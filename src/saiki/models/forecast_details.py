@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,14 @@ from saiki.data import Windows as WindowIndex
 from saiki.data import show_time
 from saiki.models.forecast_model import Learned
 from saiki.models.forecast_network import ForecastNetwork
-from saiki.models.forecast_scores import Backtest, Forecasts
+from saiki.models.forecast_scores import Backtest, Forecasts, by_origin
 from saiki.models.forecast_table import Raw
 from saiki.models.forecast_windows import Array, WindowSource
 from saiki.models.reporting import ATTENTION_SHOWN
 from saiki.nn import AttentionPool
+
+OURS = "this model"
+_ERRORS = 1_000  # errors of a stream that are kept for the report
 
 
 def part_of(
@@ -54,16 +57,31 @@ def details_of(what: str, learned: Learned, found: Backtest, raws: Sequence[Raw]
     }
 
 
-def online_details(found: Backtest | None) -> dict[str, Any] | None:
-    """What the last update came to, as JSON for the report."""
+def online_details(before: Mapping[str, Any] | None, found: Backtest | None) -> dict[str, Any] | None:
+    """What the forecasts since fit came to, as JSON for the report.
+
+    Args:
+        before: what the updates so far came to.
+        found: what the last one found.
+    Returns:
+        How many forecasts were compared with what came, the sum of their errors, and the last 1,000 errors,
+        of the model and of the simple models that the report draws.
+    """
     if found is None:
-        return None
+        return None if before is None else dict(before)
+    errors = {OURS: by_origin(found.forecasts)}
+    names = [str(row["name"]) for row in found.baselines]
+    errors |= {name: found.baselines_by_origin[name] for name in names[:1]}  # the naive one
+    errors |= {name: found.baselines_by_origin[name] for name in names if name.startswith("ridge")}
+    seen = ~np.isnan(errors[OURS])
+    old: Mapping[str, Any] = before or {"count": 0, "sums": {}, "errors": {}}
+    sums, kept = old["sums"], old["errors"]
     return {
-        "origins": len(found.forecasts),
-        "mae": plain_numbers(np.array([found.metrics["mae"]]))[0],
-        "baselines": [
-            {"name": row["name"], "mae": plain_numbers(np.array([row["mae"]]))[0]} for row in found.baselines
-        ],
+        "count": int(old["count"]) + int(seen.sum()),
+        "sums": {name: sums.get(name, 0.0) + float(each[seen].sum()) for name, each in errors.items()},
+        "errors": {
+            name: [*kept.get(name, []), *each[seen].tolist()][-_ERRORS:] for name, each in errors.items()
+        },
     }
 
 

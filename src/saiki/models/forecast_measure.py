@@ -11,7 +11,7 @@ import numpy as np
 from saiki.data import Windows as WindowIndex
 from saiki.models.baselines import MOST_WINDOWS, LagRegression, fit_lag_regressions, seasonal_naive
 from saiki.models.forecast_model import Learned
-from saiki.models.forecast_scores import Backtest, Forecasts, by_horizon, figures
+from saiki.models.forecast_scores import Backtest, Forecasts, by_horizon, by_origin, figures
 from saiki.models.forecast_table import Raw, show
 from saiki.models.forecast_windows import Array, Panel, WindowSource, fill_gaps, observed_windows
 
@@ -77,16 +77,19 @@ def measure(
     center, scale = learned.scaling.maps(raws, learned.columns)
     rows: list[dict[str, Any]] = []
     ahead: dict[str, Array] = {}
+    each: dict[str, Array] = {}
     for name, z in (simple_forecasts(learned, windows) if baselines else {}).items():
         point = z * scale[windows.owner][:, None] + center[windows.owner][:, None]
         simple = forecasts.with_point(point)
         rows.append({"name": name, **figures(simple)})
         ahead[name] = np.array([row["mae"] for row in by_horizon(simple)])
+        each[name] = by_origin(simple)
     return Backtest(
         metrics=figures(forecasts),
         by_horizon=by_horizon(forecasts),
         baselines=rows,
         baselines_by_horizon=ahead,
+        baselines_by_origin=each,
         forecasts=forecasts,
         names=learned.columns.series_names([raw.id for raw in raws]),
         times=_origin_times(learned, forecasts, raws),

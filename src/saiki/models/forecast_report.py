@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from saiki.insight import Fact, HorizonErrors, Metric, Picture, Split, figures, picture
+from saiki.insight.figures_online import running_error
 from saiki.models.forecast_ahead import beyond
-from saiki.models.forecast_details import plain_numbers, plain_times
+from saiki.models.forecast_details import OURS, plain_numbers, plain_times
 from saiki.models.forecast_network import ForecastNetwork
 from saiki.models.forecast_streaming import stream_beyond
 from saiki.models.forecast_windows import Array
@@ -18,6 +19,7 @@ from saiki.models.reporting import attention_pictures, compare, model_name, page
 if TYPE_CHECKING:
     from saiki.models.forecaster import Forecaster
 
+_LEAST_ERRORS = 20  # errors of a stream that make a line worth drawing
 _CURVES = 4  # simple models drawn in the picture of errors by horizon: the naive one and the best others
 
 
@@ -101,12 +103,12 @@ def _online_note(model: Forecaster) -> str | None:
     rows, updates = model.stream_.rows, model.stream_.updates
     told = f"Since fit, {rows:,} row{'' if rows == 1 else 's'} were read and {updates:,} updates made."
     found = model.details_.get("online")
-    if found:
-        naive = "; ".join(f"{row['name']} {row['mae']:.4g}" for row in found["baselines"][:1])
+    if found and found["count"]:
+        mean = {name: total / found["count"] for name, total in found["sums"].items()}
+        others = "; ".join(f"{name} {value:.4g}" for name, value in mean.items() if name != OURS)
         told += (
-            f" The {found['origins']:,} forecasts whose targets came with the last update, each made before "
-            f"they were seen, had a mean absolute error of {found['mae']:.4g}"
-            + (f" ({naive})." if naive else ".")
+            f" The {found['count']:,} forecasts whose targets came since, each made before they were seen, "
+            f"had a mean absolute error of {mean[OURS]:.4g}" + (f" ({others})." if others else ".")
         )
     return told
 
@@ -180,8 +182,29 @@ def _pictures(model: Forecaster, unit: str) -> list[Picture]:
     ):  # else covariates of the steps to come are needed, and a report has none
         caption = f"The next {model.horizon} {unit}s after the data."
         found.append(_fan("What comes next", caption, next_fan(model), model.unit))
+    found += _online_picture(model)
     windows = f"windows, the last of the {model.details_.get('measured_on')} part"
     return [*found, *attention_pictures(model.details_.get("attention", []), windows)]
+
+
+def _online_picture(model: Forecaster) -> list[Picture]:
+    """The error of the forecasts since fit, where there are enough for a line."""
+    online = model.details_.get("online")
+    if model.mode != "stream" or not online or len(online["errors"][OURS]) < _LEAST_ERRORS:
+        return []
+    n = len(online["errors"][OURS])
+    errors = {name: _numbers(values) for name, values in online["errors"].items() if len(values) == n}
+    window = max(_LEAST_ERRORS // 2, n // 10)
+
+    def draw(width: int) -> str:
+        first = online["count"] - n
+        return running_error(errors, window=window, rows=first + np.arange(n), unit=model.unit, width=width)
+
+    caption = (
+        f"Mean absolute error of the last {window} forecasts, each made before its targets came, for the "
+        f"last {n:,} since fit. The simple models stay as they were fitted."
+    )
+    return [picture("Error on the way", caption, draw)]
 
 
 def _fan(title: str, caption: str, fan: Mapping[str, Any], unit: str) -> Picture:

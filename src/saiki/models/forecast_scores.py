@@ -122,6 +122,13 @@ def by_horizon(forecasts: Forecasts) -> list[dict[str, float]]:
     return rows
 
 
+def by_origin(forecasts: Forecasts) -> Array:
+    """(n,) mean absolute error of each forecast over what was observed, in the table's units, or NaN."""
+    error = np.abs(forecasts.truth - forecasts.point).reshape(len(forecasts), -1)
+    count = (~np.isnan(error)).sum(axis=1)
+    return np.where(count > 0, np.nansum(error, axis=1) / np.maximum(count, 1), np.nan)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Backtest:
     """What `Forecaster.backtest` found.
@@ -134,6 +141,7 @@ class Backtest:
         names: of the series.
         times: time (or row) of each origin's first step, as text.
         baselines_by_horizon: (H,) mean absolute error of each simple model by its name.
+        baselines_by_origin: (n,) likewise, NaN where nothing was observed.
     """
 
     metrics: Mapping[str, float]
@@ -143,6 +151,7 @@ class Backtest:
     names: Sequence[str]
     times: Sequence[str]
     baselines_by_horizon: Mapping[str, Array] = field(default_factory=dict)
+    baselines_by_origin: Mapping[str, Array] = field(default_factory=dict)
 
     def __str__(self) -> str:
         rows = [{"name": "this model", **self.metrics}, *self.baselines]

@@ -887,7 +887,7 @@ class Forecaster(Estimator):
         require_bool(learn, "learn")
         table = self._table(plain_rows(data), gaps="keep")
         self.stream_, self.learned_, self.online_ = update_stream(self, table, learn=learn)
-        self.details_ = {**self.details_, "online": online_details(self.online_)}
+        self.details_ = {**self.details_, "online": online_details(self.details_.get("online"), self.online_)}
         return self
 
     # ---- files ---------------------------------------------------------------------------------------------
