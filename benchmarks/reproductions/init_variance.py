@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.epochs import CLASSES, epoch, halves
+from benchmarks.reproductions.shared.labels import name_lines
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import network
@@ -178,7 +179,7 @@ def draw(start: dict[str, list[Run]], after: dict[str, list[Run]], file: Path) -
         GREEN,
         ORANGE,
         PURPLE,
-        at_end,
+        QUIET,
         level,
         panels,
         save,
@@ -191,12 +192,8 @@ def draw(start: dict[str, list[Run]], after: dict[str, list[Run]], file: Path) -
         for ax, what in ((left, "activation"), (middle, "gradient")):
             for each in start[scheme]:
                 ax.plot(layers, each[what], color=colours[scheme], lw=1.2, marker=".", ms=4)
-            at_end(ax, layers, start[scheme][0][what], scheme, colours[scheme])
         for each in after[scheme]:
             right.plot(*zip(*[row[:2] for row in each["curve"]]), color=colours[scheme], lw=1.2)
-        last = after[scheme][0]["curve"]
-        rate = f"{scheme} ({after[scheme][0]['settings']['rate']:g})"
-        at_end(right, [row[0] for row in last], [row[1] for row in last], rate, colours[scheme])
     left.set_title("Variance of the activations, at the start")
     middle.set_title("Variance of the gradient by them")
     right.set_title("Loss while learning (best rate)")
@@ -206,7 +203,21 @@ def draw(start: dict[str, list[Run]], after: dict[str, list[Run]], file: Path) -
         ax.set_xticks(layers)
     for ax in (left, middle, right):
         ax.set_yscale("log")
+    epochs = after[SCHEMES[0]][0]["curve"][-1][0]
     right.set_xlabel("epoch")
-    right.set_xlim(0, 1.45 * last[-1][0])
-    level(right, CHANCE, "guessing: ln 10")
+    right.set_xlim(0, 1.5 * epochs)
+    right.set_xticks([tick for tick in right.get_xticks() if tick <= epochs])
+    right.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    right.yaxis.set_minor_formatter(lambda value, _: "")
+    level(right, CHANCE, "")
+    right.annotate(
+        "guessing: ln 10", (1.02 * epochs, CHANCE), (0, 3), textcoords="offset points", color=QUIET
+    )
+    for ax, what in ((left, "activation"), (middle, "gradient")):
+        name_lines(ax, [(layers[-1], start[s][0][what][-1], s, colours[s]) for s in SCHEMES])
+    ends = []
+    for scheme in SCHEMES:
+        rate = after[scheme][0]["settings"]["rate"]
+        ends.append((epochs, _final(after[scheme], 1), f"{scheme} (rate {rate:g})", colours[scheme]))
+    name_lines(right, ends)
     save(figure, file)
