@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
@@ -239,6 +240,50 @@ def test_chunks_with_carried_state_add_up_to_the_whole(approximation, cuts, seed
     assert state.tensors.keys() == after.tensors.keys()
     for name, value in after.tensors.items():
         torch.testing.assert_close(state.tensors[name], value, rtol=1e-12, atol=1e-12, msg=name)
+
+
+def test_the_influence_is_the_derivative_of_the_state():
+    """ds_T/dθ by autograd, of both layers' states; the second layer's on itself, and the first's on both."""
+    network = of_cell(LSTM(3, 4), layers=2)
+    batch = batch_of((6,))
+    _, _, state = run(RTRL(), network, batch)
+    layer = network.layers["recurrent"]
+    _, (h, c) = layer(batch.inputs)
+    for k in (0, 1):
+        weights = [getattr(layer, f"{name}_l{k}") for name in layer.cell.parameter_shapes()]
+        for m in range(k, 2):
+            name = f"influence.recurrent_l{k}" + (f".on.recurrent_l{m}" if m > k else "")
+            s_m = torch.cat([h[m, 0], c[m, 0]])
+            rows = [torch.autograd.grad(number, weights, retain_graph=True) for number in s_m]
+            truth = torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])
+            torch.testing.assert_close(state.tensors[name][0], truth, rtol=1e-9, atol=1e-12)
+
+
+def test_the_textbook_s_recursion_for_an_elman_network():
+    """p^j_rs(t) = f'(u_j) (δ_rj h_s + Σ_i R_ji p^i_rs(t-1)), the weight from unit s to r, in plain loops."""
+    cell, T = Elman(1, 2, bias=False), 3
+    network = of_cell(cell)
+    layer = network.layers["recurrent"]
+    W, R = layer.weight_ih_l0.tolist(), layer.weight_hh_l0.tolist()
+    batch = batch_of((T,), features=1)
+    xs = batch.inputs.data[:, 0].tolist()
+    h, p = [0.0, 0.0], [[[0.0, 0.0], [0.0, 0.0]] for _ in range(2)]  # p[j][r][s]
+    for x in xs:
+        new = [math.tanh(W[j][0] * x + sum(R[j][i] * h[i] for i in range(2))) for j in range(2)]
+        p = [
+            [
+                [
+                    (1 - new[j] ** 2) * ((r == j) * h[s] + sum(R[j][i] * p[i][r][s] for i in range(2)))
+                    for s in range(2)
+                ]
+                for r in range(2)
+            ]
+            for j in range(2)
+        ]
+        h = new
+    _, _, state = run(RTRL(), network, batch)
+    ours = state.tensors["influence.recurrent_l0"][0, :, 2:].view(2, 2, 2)  # behind W's two columns
+    torch.testing.assert_close(ours, torch.tensor(p, dtype=F64), rtol=1e-12, atol=1e-15)
 
 
 def test_a_rule_s_chunks_are_every_k_steps():
