@@ -58,9 +58,9 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     settings = QUICK if options.quick else SETTINGS
     seeds = SEEDS[:1] if options.quick else SEEDS
     found: dict[str, list[Run]] = {}
-    for cell in PUBLISHED:
-        size = music.size_for(cell, QUICK_PARAMETERS if options.quick else PARAMETERS)
-        for seed in seeds:
+    for seed in seeds:
+        for cell in PUBLISHED:
+            size = music.size_for(cell, QUICK_PARAMETERS if options.quick else PARAMETERS)
             found.setdefault(cell, []).append(_one(rolls, kept, cell, size, seed, settings))
     print_header("JSB chorales, negative log-likelihood a step, nats", kept.machine)
     floors = music.floors(rolls)

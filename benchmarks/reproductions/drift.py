@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.common import print_header, print_table
-from benchmarks.reproductions.shared.labels import name_lines
+from benchmarks.reproductions.shared.labels import name_lines, plain_log
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import network
@@ -223,9 +223,7 @@ def draw(found: dict[str, list[Run]], lengths: tuple[int, ...], file: Path) -> N
             va="top",
             fontsize=8,
         )
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+    plain_log(ax)
     ax.set_xlim(0, x[-1])
     ax.set_xlabel("row of the stream")
     ax.set_title(f"Squared error of the next value, mean of the last {SPAN} rows; band: the seeds")

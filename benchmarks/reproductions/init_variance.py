@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.epochs import CLASSES, epoch, halves
-from benchmarks.reproductions.shared.labels import name_lines
+from benchmarks.reproductions.shared.labels import name_lines, plain_log
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import network
@@ -33,7 +33,7 @@ from saiki.nn import Dense, DenseConfig, LastConfig, Stack
 
 SEEDS = (0, 1, 2)
 EPOCHS, QUICK_EPOCHS = 20, 2
-RATES = (0.003, 0.01, 0.03)
+RATES = (0.01, 0.03)
 WIDTHS = (256, 224, 192, 160, 128, 96, 72, 48, 32, 24)
 INPUTS = 64
 SCHEMES = ("too small", "LeCun", "Glorot", "too big")
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     kept = Kept(options)
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
     seeds = SEEDS[:1] if options.quick else SEEDS
-    rates = RATES[1:2] if options.quick else RATES
+    rates = RATES[:1] if options.quick else RATES
     start: dict[str, list[Run]] = {}
     after: dict[str, dict[float, list[Run]]] = {}
     for scheme in SCHEMES:
@@ -179,7 +179,6 @@ def draw(start: dict[str, list[Run]], after: dict[str, list[Run]], file: Path) -
         GREEN,
         ORANGE,
         PURPLE,
-        QUIET,
         level,
         panels,
         save,
@@ -201,18 +200,13 @@ def draw(start: dict[str, list[Run]], after: dict[str, list[Run]], file: Path) -
         ax.set_xlabel("layer")
         ax.set_xlim(0.5, 13)
         ax.set_xticks(layers)
-    for ax in (left, middle, right):
         ax.set_yscale("log")
+    plain_log(right)
     epochs = after[SCHEMES[0]][0]["curve"][-1][0]
     right.set_xlabel("epoch")
     right.set_xlim(0, 1.5 * epochs)
     right.set_xticks([tick for tick in right.get_xticks() if tick <= epochs])
-    right.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    right.yaxis.set_minor_formatter(lambda value, _: "")
-    level(right, CHANCE, "")
-    right.annotate(
-        "guessing: ln 10", (1.02 * epochs, CHANCE), (0, 3), textcoords="offset points", color=QUIET
-    )
+    level(right, CHANCE, "guessing: ln 10")
     for ax, what in ((left, "activation"), (middle, "gradient")):
         name_lines(ax, [(layers[-1], start[s][0][what][-1], s, colours[s]) for s in SCHEMES])
     ends = []

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.epochs import CLASSES, epoch, halves
-from benchmarks.reproductions.shared.labels import name_lines
+from benchmarks.reproductions.shared.labels import name_lines, plain_log
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import network
@@ -33,7 +33,7 @@ from saiki.learning import Momentum, RaggedSource, Updater, evaluate
 from saiki.losses import CrossEntropy
 from saiki.nn import GRU, LSTM, RNN, Dense, DenseConfig, LastConfig, LSTMConfig, RNNConfig, Stack
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 EPOCHS, QUICK_EPOCHS = 25, 3
 NAMES = ("tanh", "softsign")
 NETWORKS = ("dense", "elman", "lstm")
@@ -232,9 +232,7 @@ def draw(found: dict[tuple[str, str], list[Run]], file: Path) -> None:
                 below.plot(range(len(share)), share, color=colours[name], lw=1.3, alpha=1 - 0.15 * layer)
                 text = f"{name}, layer {layer + 1}" if layers > 1 else name
                 shares.append((len(x), share[-1], text, colours[name]))
-        above.set_yscale("log")
-        above.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        above.yaxis.set_minor_formatter(lambda value, _: "")
+        plain_log(above)
         above.set_title(f"{titles[kind]}: loss on the test half")
         below.set_title("units with a slope below a tenth, %")
         below.set_xlabel("epoch")

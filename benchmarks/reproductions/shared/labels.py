@@ -1,12 +1,21 @@
-"""Names at the ends of lines that keep clear of one another."""
+"""Names at the ends of lines that keep clear of one another, and logarithmic axes with plain numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 GAP = 11.0  # points between two names
+
+
+def plain_log(ax: Axes) -> None:
+    """A logarithmic y axis with 1, 2, 5, 10, … written out."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def name_lines(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
