@@ -123,6 +123,18 @@ def test_a_cell_or_activation_of_one_s_own_is_differentiated_by_torch(cell):
         RTRL("eprop").start(of_cell(cell), 2)
 
 
+class Branching(Elman):
+    """Its step decides by a value, which torch.func cannot follow."""
+
+    def step(self, params, state, x):
+        return super().step(params, state, x if bool(x.sum() > 0) else -x)
+
+
+def test_a_step_that_torch_cannot_differentiate_row_by_row_is_told():
+    with pytest.raises(OptionError, match=r"'elman' cannot be differentiated row by row by torch.func"):
+        run(RTRL(), of_cell(Branching(3, 4)), batch_of())
+
+
 class Bent(nn.Layer):
     """A layer of one's own, with parameters of its own."""
 

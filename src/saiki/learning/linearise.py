@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 from saiki.cells import GRU, LSTM, Cell, ElementwiseLSTM, Elman, Jordan
 from saiki.cells.base import slope, slope_from_output
 from saiki.core.activations import get_activation
+from saiki.core.errors import OptionError
 from saiki.learning.jacobians import Factor, Jacobians, Local, Steps, Units
 
 
@@ -302,7 +303,15 @@ def _by_torch(s: Steps) -> Jacobians:
         return torch.cat([part[0] for part in one])
 
     derive = torch.func.vmap(torch.func.jacrev(step, argnums=(0, 1, 2)), in_dims=(None, 0, 0))
-    by_params, by_state, by_x = derive(tuple(v.detach() for v in values), tuple(s.before), s.x)
+    try:
+        by_params, by_state, by_x = derive(tuple(v.detach() for v in values), tuple(s.before), s.x)
+    except RuntimeError as error:
+        raise OptionError(
+            f"the step of {cell.label!r} cannot be differentiated row by row by torch.func: "
+            f"{str(error).splitlines()[0]}",
+            "Write it without branches on values and without numpy (torch.where instead of if), or use "
+            "rule='bptt'.",
+        ) from error
     full = torch.cat([part.flatten(2) for part in by_params], dim=2)
     return Jacobians(cell.state_sizes, torch.cat(by_state, dim=2), (), by_x, (), full)
 

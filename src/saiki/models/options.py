@@ -17,6 +17,7 @@ from saiki.learning import LearningRule, get_rule
 from saiki.learning.options import mapping_of
 from saiki.losses import LOSSES
 from saiki.nn import (
+    ElementwiseLSTMConfig,
     GRUConfig,
     JordanConfig,
     LayerConfig,
@@ -36,6 +37,7 @@ CELL_LAYERS: dict[str, type[LayerConfig]] = {
     "jordan": JordanConfig,
     "lstm": LSTMConfig,
     "gru": GRUConfig,
+    "elementwise_lstm": ElementwiseLSTMConfig,
 }
 
 
