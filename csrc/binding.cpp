@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <optional>
@@ -100,6 +101,12 @@ Family family_named(const std::string& name) {
     value_error("family is '" + name + "' but must be one of elman, jordan, lstm, gru");
 }
 
+Approximation approximation_named(const std::string& name) {
+    for (std::size_t k = 0; k < std::size(approximation_names); ++k)
+        if (name == approximation_names[k]) return static_cast<Approximation>(k);
+    value_error("approximation is '" + name + "' but must be one of exact, snap1, eprop");
+}
+
 Element element_named(const std::string& name) {
     if (name == "float32") return Element::float32;
     if (name == "float64") return Element::float64;
@@ -157,6 +164,11 @@ constexpr const char* d_last_names[] = {"d_last[0]", "d_last[1]"};
 constexpr const char* d_parameter_names[] = {"d_weight_ih", "d_weight_hh", "d_bias",      "d_weight_ph",
                                              "d_bias_hn",   "d_weight_yh", "d_weight_hy", "d_bias_y"};
 static_assert(sizeof(d_parameter_names) / sizeof(char*) == parameter_count);
+constexpr const char* influence_names[] = {"influence[0]", "influence[1]", "influence[2]", "influence[3]", "influence[4]",
+                                           "influence[5]", "influence[6]", "influence[7]", "influence[8]"};
+constexpr const char* gradient_names[] = {"gradient[0]", "gradient[1]", "gradient[2]", "gradient[3]", "gradient[4]",
+                                          "gradient[5]", "gradient[6]", "gradient[7]", "gradient[8]"};
+static_assert(sizeof(influence_names) / sizeof(char*) == initial_state + 1);
 
 /// Whether sizes are those of a packed batch of N rows: at least 1, never rising, N in all.
 bool describe(const std::int64_t* sizes, std::size_t steps, std::size_t N) {
@@ -211,6 +223,13 @@ public:
     void backward(nb::handle data, nb::handle sizes, nb::handle runs, nb::handle d_data, int threads) const {
         element == Element::float32 ? backward_of<float>(data, sizes, runs, d_data, threads)
                                     : backward_of<double>(data, sizes, runs, d_data, threads);
+    }
+
+    void influence(nb::handle data, nb::handle sizes, nb::handle run, nb::handle influence, nb::handle gradient,
+                   const std::string& approximation, int threads) const {
+        const Approximation rule = approximation_named(approximation);
+        element == Element::float32 ? influence_of<float>(data, sizes, run, influence, gradient, rule, threads)
+                                    : influence_of<double>(data, sizes, run, influence, gradient, rule, threads);
     }
 
     OwnedPacked pack(nb::handle parameters, const std::string& weights, int threads) const {
@@ -373,6 +392,48 @@ private:
         arrays.require_apart();
         const nb::gil_scoped_release unlocked;
         table<T>().backward(spec, batch, directions, count, d_x, threads);
+    }
+
+    template <class T>
+    void influence_of(nb::handle data, nb::handle sizes, nb::handle given, nb::handle influences, nb::handle gradients,
+                      Approximation rule, int threads) const {
+        Arrays arrays;
+        std::vector<std::int64_t> copy;
+        const Batch<T> batch = this->batch<T>(arrays, data, sizes, copy);
+        const std::size_t N = batch.rows, B = batch.steps ? static_cast<std::size_t>(copy[0]) : 0;
+        const std::size_t saved = table<T>().saved_columns(spec), rows = B * influence_rows(spec, rule);
+        checked_threads(threads);
+        const T nothing = 0;
+        Influence<T> run;
+        run.approximation = rule;
+        PyObject* const* item = items(given, 5, "run", "(parameters, first, output, saved, d_output)");
+        parameters<T>(arrays, items(item[0], parameter_count, "parameters", parameters_text), -1, run.parameters);
+        PyObject* const* first = items(item[1], spec.states(), "first", "the initial states");
+        for (std::size_t s = 0; s < spec.states(); ++s)
+            run.first[s] = arrays.read<T>(first[s], {first_names[s]}, B, spec.state_size(s));
+        run.output = arrays.share<T>(item[2], {"output"}, N, spec.output_size, 0, 1, &run.output_stride, false);
+        run.saved = saved ? arrays.read<T>(item[3], {"saved"}, N, saved) : &nothing;
+        if (item[4] != Py_None)
+            run.d_output = arrays.share<T>(item[4], {"d_output"}, N, spec.output_size, 0, 1, &run.d_output_stride, false);
+        constexpr const char* text = "an array or None for each of the parameters, then for the initial state";
+        PyObject* const* into = items(influences, initial_state + 1, "influence", text);
+        PyObject* const* sums = items(gradients, initial_state + 1, "gradient", text);
+        for (std::size_t k = 0; k <= initial_state; ++k) {
+            if (into[k] == Py_None && sums[k] == Py_None) continue;
+            if (into[k] == Py_None || sums[k] == Py_None)
+                value_error(std::string(gradient_names[k]) + " must be None where " + influence_names[k] + " is, and there alone");
+            const Shape shape = k == initial_state ? Shape{influence_rows(spec, Approximation::exact), 0}
+                                                   : parameter_shape(spec, static_cast<Parameter>(k));
+            if (!shape.rows)
+                value_error(std::string(influence_names[k]) + " must be None: these options have no such parameter");
+            const std::size_t size = shape.rows * (shape.columns ? shape.columns : 1);
+            run.influence[k] = arrays.share<T>(into[k], {influence_names[k]}, rows, size, 0, 1, &run.influence_stride[k], true);
+            run.gradient[k] = arrays.write<T>(sums[k], {gradient_names[k]}, size, 0);
+            if (!rows) run.influence[k] = run.gradient[k];  // an array without numbers may have no address
+        }
+        arrays.require_apart();
+        const nb::gil_scoped_release unlocked;
+        table<T>().influence(spec, batch, run, threads);
     }
 
     template <class T>
@@ -654,6 +715,8 @@ Args:
 Raises:
     ValueError: an unknown name, a size out of range, an option of another family.)")
         .def_prop_ro("saved_columns", &Kernel::saved_columns, "Numbers a row that forward keeps for backward.")
+        .def_prop_ro("lanes", [](const Kernel& k) { return k.target.vector_bytes / (k.element == Element::float32 ? 4 : 8); },
+                     "Numbers a vector: units stand in blocks of so many in a saved row.")
         .def_prop_ro("gates", [](const Kernel& k) { return k.spec.gates(); }, "Row blocks of weight_ih.")
         .def_prop_ro("target", [](const Kernel& k) { return k.target.name; }, "The instruction set.")
         .def_prop_ro("dtype", [](const Kernel& k) { return element_names[static_cast<int>(k.element)]; },
@@ -686,6 +749,21 @@ Args:
         d_parameters: a tuple like `parameters`, each to be written or None where it is not wanted.
         d_first: a tuple, (B, size) to be written or None each.
     d_data: (N, I) to be written, the sum over the directions; or None.
+    threads: how many may work on it.)")
+        .def("influence", &Kernel::influence, nb::arg("data").none(), nb::arg("batch_sizes").none(), nb::arg("run").none(),
+             nb::arg("influence").none(), nb::arg("gradient").none(), nb::arg("approximation") = "exact",
+             nb::arg("threads") = 1,
+             R"(Real-time recurrent learning over a chunk: M_t = D_t M_{t-1} + F_t, gradient = sum of d_output_t M_t.
+
+Args:
+    data, batch_sizes: as for forward.
+    run: a tuple (parameters, first, output, saved, d_output), the last as for backward: the gradient of each step's
+        own loss, or None for zeros.
+    influence: a tuple in the order of `parameters` with one more for the initial state, None where it is not wanted:
+        (B * S, numbers of the parameter), rows may lie apart; S rows a sequence, all states in the order of `first`.
+        Under an approximation the states of one unit: h and c of an LSTM, one of any other. Brought up to date.
+    gradient: a tuple likewise, (numbers of the parameter,) each, overwritten.
+    approximation: "exact", "snap1" or "eprop".
     threads: how many may work on it.)")
         .def("pack", &Kernel::pack, nb::arg("parameters").none(), nb::arg("weights") = "same", nb::arg("threads") = 1,
              "A frozen copy of a direction's parameters; weights=\"bfloat16\" rounds the matrices of a float32 kernel.")

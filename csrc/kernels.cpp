@@ -4,6 +4,7 @@
 #include "backward.h"
 #include "forward.h"
 #include "matmul.h"
+#include "rtrl.h"
 
 #include <time.h>
 
@@ -78,7 +79,7 @@ double multiply_add_rate(double seconds) {
 
 template <class T>
 constexpr Kernels<T> kernels = {saved_columns<T>, packed_bytes<T>,  pack<T>,     forward<T>,
-                                backward<T>,      matmul<T>,        activate<T>, multiply_add_rate<T>};
+                                backward<T>,      influence<T>,     matmul<T>,   activate<T>, multiply_add_rate<T>};
 
 }  // namespace saiki::SAIKI_TARGET
 

@@ -118,6 +118,39 @@ struct Backward {
     T* d_first[2] = {};                  // (B, size) each; overwritten
 };
 
+/// What real-time recurrent learning keeps of the state's Jacobian: all of it; each unit's own block, R_jj included; or of
+/// that only what a state hands on to itself, R left out.
+enum class Approximation : std::uint8_t { exact, snap1, eprop };
+constexpr const char* approximation_names[] = {"exact", "snap1", "eprop"};
+
+/// The initial state, where its influence is wanted too: it stands behind the parameters.
+constexpr std::size_t initial_state = parameter_count;
+
+/// A chunk of real-time recurrent learning in one direction, forward in time. A parameter's influence is (B · S, its
+/// numbers), a row a sequence and state. Exact: S states in all, in the order of `first`. Otherwise the states of the
+/// unit that a number belongs to, h and c of an LSTM, h or y of any other; what a number does to other units counts in
+/// the step in which it does it.
+template <class T>
+struct Influence {
+    Approximation approximation = Approximation::exact;
+    const T* parameters[parameter_count] = {};
+    const T* first[2] = {};                        // states before the chunk, (B, size) each
+    const T* output = nullptr;                     // as forward left it
+    std::size_t output_stride = 0;
+    const T* saved = nullptr;                      // as forward left it, by the same instruction set
+    const T* d_output = nullptr;                   // ∂L/∂output of each step's own loss, (N, O); null: zero
+    std::size_t d_output_stride = 0;
+    T* influence[parameter_count + 1] = {};        // brought up to date; null: not wanted
+    std::size_t influence_stride[parameter_count + 1] = {};
+    T* gradient[parameter_count + 1] = {};         // a number a column, overwritten; null where `influence` is
+};
+
+/// Rows of influence a sequence: S, or the states of one unit.
+[[gnu::always_inline]] inline std::size_t influence_rows(const Spec& s, Approximation approximation) {
+    if (approximation != Approximation::exact) return s.family == Family::lstm ? 2 : 1;
+    return s.state_size(0) + (s.states() > 1 ? s.state_size(1) : 0);
+}
+
 /// C = A B (+ what C holds), each optionally transposed, + bias along the rows of C.
 template <class T>
 struct Product {
@@ -145,6 +178,8 @@ struct Kernels {
     void (*forward)(const Spec&, const Batch<T>&, const Forward<T>* runs, std::size_t run_count, int threads);
     /// Its gradients; d_data (N, I) is the sum over the directions, overwritten, or null.
     void (*backward)(const Spec&, const Batch<T>&, const Backward<T>* runs, std::size_t run_count, T* d_data, int threads);
+    /// Real-time recurrent learning of one layer. T = 0 and B = 0 are allowed.
+    void (*influence)(const Spec&, const Batch<T>&, const Influence<T>&, int threads);
     void (*matmul)(const Product<T>&, int threads);
     /// y = f(a), and f'(a) told from y; for tests.
     void (*activate)(Activation, const T* a, T* y, T* slope, std::size_t count);

@@ -170,6 +170,31 @@ def backward(draws: Random) -> tuple[str, Any, tuple[Any, ...], dict[str, Any]]:
     return cell.dtype, kernel.backward, arguments, {}
 
 
+def influence(draws: Random) -> tuple[str, Any, tuple[Any, ...], dict[str, Any]]:
+    cell, sizes = draw_cell(draws), draw_sizes(draws)
+    kernel, B, N = cell.kernel(), max(sizes, default=0), sum(sizes)
+    rule = draws.choice(["exact", "snap1", "eprop"])
+    S = sum(cell.state_sizes)
+    rows = B * (S if rule == "exact" else 2 if cell.family == "lstm" else 1)
+    into: list[Array | None] = []
+    sums: list[Array | None] = []
+    for array in (*cell.parameters(), Array((S,))):
+        wanted = array is not None and draws.random() < 0.8
+        count = int(np.prod(array.shape)) if array is not None else 0
+        into.append(Array((rows, count), True) if wanted else None)
+        sums.append(Array((count,), True) if wanted else None)
+    run = (
+        cell.parameters(),
+        tuple(Array((B, size)) for size in cell.state_sizes),
+        Array((N, cell.K)),
+        Array((N, kernel.saved_columns)),
+        Array((N, cell.K)) if draws.random() < 0.8 else None,
+    )
+    data, batch_sizes = Array((N, cell.I)), Array((len(sizes),), values=sizes)
+    arguments = (data, batch_sizes, run, tuple(into), tuple(sums), rule, draws.choice([1, 1, 2]))
+    return cell.dtype, kernel.influence, arguments, {}
+
+
 def pack(draws: Random) -> tuple[str, Any, tuple[Any, ...], dict[str, Any]]:
     cell = draw_cell(draws)
     weights = draws.choice(["same", "bfloat16"]) if cell.dtype == "float32" else "same"
@@ -230,6 +255,7 @@ def never_right(draws: Random) -> tuple[str, Any, tuple[Any, ...], dict[str, Any
 KINDS = [
     *[forward] * 7,
     *[backward] * 7,
+    *[influence] * 6,
     *[step] * 3,
     *[pack] * 2,
     *[construct] * 2,
