@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 import saiki
-from saiki import cells
+from saiki import cells, insight, nn
 from saiki.data import load
-from saiki.insight import figures
+from saiki.insight import figures, figures_features, figures_gates, figures_online, figures_reach
+from saiki.learning import prequential
 
 F64 = torch.float64
 
@@ -180,6 +181,138 @@ def confusion() -> str:
     return figures.confusion(model.details_["confusion"], model.details_["labels"])
 
 
+@functools.cache
+def _recall() -> tuple[saiki.SequenceRegressor, list[torch.Tensor]]:
+    """A small GRU that learned to say at the end which value was marked at the beginning, and its data.
+
+    40 steps of a value in (-1, 1) and a mark; the mark stands at one of the first ten steps.
+    """
+    rng = np.random.default_rng(0)
+    n, steps = 500, 40
+    X = np.zeros((n, steps, 2))
+    X[..., 0] = rng.uniform(-1, 1, (n, steps))
+    where = (np.arange(n), rng.integers(0, 10, n))
+    X[..., 1][where] = 1.0
+    model = saiki.SequenceRegressor(
+        cell="gru",
+        hidden_size=16,
+        lr=1e-2,
+        max_epochs=80,
+        patience=None,
+        scaling=None,
+        baselines=False,
+        random_state=0,
+        verbose=False,
+    )
+    model.fit(X, X[..., 0][where])
+    return model, [torch.tensor(x, dtype=torch.float32) for x in X[:32]]
+
+
+def reach() -> str:
+    """How far its gradient reached before training, with the same first weights, and after."""
+    model, x = _recall()
+    fresh = insight.untrained(model.network_, torch.Generator().manual_seed(0))
+    return figures_reach.gradient_reach(
+        {
+            "before training": insight.gradient_reach(fresh, x),
+            "after training": insight.gradient_reach(model.network_, x),
+        }
+    )
+
+
+def steps() -> str:
+    """What one of its steps does to a change of the state."""
+    model, x = _recall()
+    return figures_reach.step_jacobians(insight.step_jacobians(model.network_, x))
+
+
+def bound() -> str:
+    """An Elman network as it starts, R orthogonal: its bound says nothing, and yet it vanishes."""
+    network = nn.Stack.build([nn.RNNConfig(hidden_size=16)], 3, generator=torch.Generator().manual_seed(0))
+    source = torch.Generator().manual_seed(1)
+    x = [torch.randn(60, 3, generator=source) for _ in range(16)]
+    return figures_reach.vanishing_bound(
+        insight.gradient_reach(network, x), insight.step_jacobians(network, x)
+    )
+
+
+def gates() -> str:
+    """How its gates are used."""
+    model, x = _recall()
+    return figures_gates.gates(insight.gate_use(model.network_, x))
+
+
+def constants() -> str:
+    """How long its units keep what they hold."""
+    model, x = _recall()
+    return figures_gates.time_constants(insight.gate_use(model.network_, x))
+
+
+def units() -> str:
+    """Which of its units are saturated."""
+    model, x = _recall()
+    return figures_gates.units(insight.gate_use(model.network_, x))
+
+
+def norms() -> str:
+    """The size of its state over time."""
+    model, x = _recall()
+    return figures_gates.state_norms(insight.gate_use(model.network_, x))
+
+
+def filters() -> str:
+    """What its gates listen to."""
+    found = [one for one in insight.filters(_recall()[0].network_) if one.name == "gru"]
+    return figures_features.filters(found, inputs=["value", "mark"])
+
+
+def exciting() -> str:
+    """What its first unit would like to see."""
+    model, x = _recall()
+    found = insight.exciting_input(model.network_, x, 0, steps=30)
+    return figures_features.exciting_input(found, inputs=["value", "mark"])
+
+
+def letters() -> str:
+    """Two numbers a letter, learned from random words and their share of vowels; nobody said which are."""
+    rng = np.random.default_rng(0)
+    words = [rng.integers(0, 26, size=rng.integers(4, 12)) for _ in range(500)]
+    vowels = [ord(letter) - ord("a") for letter in "aeiou"]
+    model = saiki.SequenceRegressor(
+        network=[nn.EmbeddingConfig(num_embeddings=26, size=2), nn.MeanConfig()],
+        lr=3e-2,
+        max_epochs=60,
+        baselines=False,
+        random_state=0,
+        verbose=False,
+    )
+    model.fit(words, np.array([np.isin(word, vowels).mean() for word in words]))
+    (found,) = insight.embeddings(model.network_)
+    return figures_features.embedding_map(found, names="abcdefghijklmnopqrstuvwxyz")
+
+
+def online() -> str:
+    """A model that learns from a stream whose pattern changes, and the same model frozen."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(800, 2))
+    y = np.concatenate([[0.0], x[:-1, 0]])
+    y[400:] *= -1
+    runs = {}
+    for name, learns in (("goes on learning", True), ("frozen after row 200", False)):
+        model = saiki.SequenceRegressor(
+            cell="gru",
+            hidden_size=8,
+            rule={"type": "truncated_bptt", "window": 8, "stride": 4},
+            lr=0.02,
+            random_state=0,
+        )
+        first = prequential(model, (x[:200], y[:200]), block=4)
+        rest = prequential(model, (x[200:], y[200:]), block=4, learn=learns)
+        runs[name] = np.concatenate([first.error, rest.error])
+    marks = {400: "the pattern changes"}
+    return figures_online.running_error(runs, window=60, rows=np.arange(4, 800), marks=marks, width=840)
+
+
 PICTURES = {
     "elman": elman,
     "jordan": jordan,
@@ -191,6 +324,17 @@ PICTURES = {
     "curves": curves,
     "gradients": gradients,
     "confusion": confusion,
+    "online": online,
+    "reach": reach,
+    "steps": steps,
+    "bound": bound,
+    "gates": gates,
+    "constants": constants,
+    "units": units,
+    "norms": norms,
+    "filters": filters,
+    "exciting": exciting,
+    "letters": letters,
 }
 
 

@@ -128,10 +128,12 @@ def embedding_map(
     for k in np.argsort(-np.hypot(x - x.mean(), y - y.mean()), kind="stable"):
         px, py = dots[k]
         long = _DIGIT * len(written[k])
-        right = px + 8 + long < width
-        box = (px + 6, py - 7, px + 6 + long, py + 7) if right else (px - 6 - long, py - 7, px - 6, py + 7)
-        if any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+        sides = [(px + 6, py - 7, px + 6 + long, py + 7), (px - 6 - long, py - 7, px - 6, py + 7)]
+        inside = [box for box in sides if box[0] > 0 and box[2] < width]
+        free = [box for box in inside if not any(_meet(box, other) for other in taken)]
+        if not free:
             continue
+        box, right = free[0], free[0] is sides[0]
         taken.append(box)
         drawn = ax.annotate(
             written[k],
@@ -145,6 +147,11 @@ def embedding_map(
         )
         drawn.set_parse_math(False)
     return _render(on.figure, f"Map of {V} embedded ids")
+
+
+def _meet(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    """Whether two boxes (left, low, right, high) overlap."""
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def exciting_input(
