@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from saiki import SequenceClassifier, SequenceRegressor
+from saiki import Forecaster, SequenceClassifier, SequenceRegressor
 from saiki.core.errors import DataError, DTypeError, LengthError, OptionError, ShapeError, UsageError
 from saiki.insight.figures_online import running_error
 from saiki.learning import TruncatedBPTT, prequential
@@ -106,6 +106,23 @@ def test_several_outputs():
     found = prequential(SequenceRegressor(**SMALL), (X, Y))
     assert found.prediction.shape == (8, 2)
     np.testing.assert_allclose(found.error, np.abs(found.prediction - Y[1:]).mean(axis=1))
+
+
+def test_a_forecaster_is_measured_on_the_rows_that_follow():
+    y = np.sin(np.arange(90) / 4)
+    options = {**SMALL, "max_epochs": 1, "baselines": False, "quantiles": None, "validation": None}
+
+    def model():
+        return Forecaster(horizon=2, context=6, mode="stream", **options).fit(y[:70])
+
+    whole = prequential(model(), y[70:])
+    blocks = prequential(model(), [y[70:79], y[79:]])
+    assert whole.prediction.shape == whole.target.shape == (len(whole), 2, 1)
+    assert np.array_equal(whole.prediction, blocks.prediction)
+    np.testing.assert_allclose(whole.error, np.abs(whole.prediction - whole.target).mean(axis=(1, 2)))
+    np.testing.assert_allclose(whole.target[-1].ravel(), y[-2:])
+    frozen = prequential(model(), y[70:], learn=False)
+    assert len(frozen) == len(whole) and not np.array_equal(frozen.prediction[-1], whole.prediction[-1])
 
 
 def test_refusals():

@@ -253,7 +253,7 @@ def bad_rows():
     nan, inf = x.copy(), x.copy()
     nan[1, 0], inf[2, 1] = np.nan, np.inf
     return {
-        "NaN": ((nan, y), ValueRangeError, "row 1 holds NaN in feature 0.*stream stands where it stood"),
+        "NaN": ((nan, y), ValueRangeError, "row 1 holds NaN in feature 0\\. .*stream stands where it stood"),
         "inf": ((inf, y), ValueRangeError, "row 2 holds infinity"),
         "width": ((x[:, :1], y), ShapeError, "row has 1 features.*expecting 2 features.*width cannot change"),
         "y NaN": ((x, np.array([0, np.nan, 1])), ValueRangeError, "y contains NaN or infinity in row 1"),

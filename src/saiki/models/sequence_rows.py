@@ -114,11 +114,7 @@ def read_rows(
             what = "NaN" if np.isnan(array[row, feature]) else "infinity (inf)"
             of = "" if single else f" of stream {b}"
             fill = "" if gaps else "Fill it in, or use missing='mask'. "
-            raise ValueRangeError(
-                f"row {row}{of} holds {what} in feature {feature}, and X contains NaN or infinity nowhere "
-                "else before it.",
-                fill + UNTOUCHED,
-            )
+            raise ValueRangeError(f"row {row}{of} holds {what} in feature {feature}.", fill + UNTOUCHED)
     return Rows(arrays, single, names)
 
 
