@@ -215,11 +215,11 @@ class _Pass:
         self.sums, self.counts = weight.new_zeros(B), weight.new_zeros(B)
 
     def run(self) -> tuple[Tensor, dict[str, Tensor], RuleState]:
-        parts = list(_blocks(self.batch))
-        total = float(sequence_weights(self.batch).sum()) if len(parts) > 1 else None
+        several = self.batch.inputs.T > _STEPS
+        total = float(sequence_weights(self.batch).sum()) if several else None
         locked = [m for m in self.stack.modules() if isinstance(m, Dropout) and m.locked and m.training]
-        masks = [m.generator.get_state() for m in locked] if len(parts) > 1 else []
-        for part in parts:
+        masks = [m.generator.get_state() for m in locked] if several else []
+        for part in _blocks(self.batch):
             for module, mask in zip(locked, masks):
                 module.generator.set_state(mask)  # one mask a sequence for the whole call
             self._block(part, total)
