@@ -23,6 +23,7 @@ from saiki.learning import BPTT, Observer, Training, TruncatedBPTT
 from saiki.learning.rtrl import RTRL
 from saiki.models import Forecaster, load
 from saiki.models.forecast_online import online_rule
+from saiki.models.forecast_report import report_of
 from saiki.models.forecast_rows import Reader, StreamFraming, read_rows
 from saiki.models.forecast_stream_files import stream_from, stream_tensors
 from saiki.models.forecast_streaming import online_of
@@ -50,8 +51,10 @@ RULES = {
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
+def _quick(monkeypatch):
+    """One thread, and folders without a report, whose pictures take longer than everything else here."""
     torch.set_num_threads(1)
+    monkeypatch.setattr(Forecaster, "report", lambda model: None)
 
 
 def wave(n=90, seed=0):
@@ -276,7 +279,7 @@ def test_frozen_rows_move_the_rule_on_all_the_same():
 
 def test_a_stream_that_changes_is_followed():
     """The sine turns over: the model that learns on is better after a while than the frozen one."""
-    t = np.arange(260)
+    t = np.arange(210)
     y = np.where(t < 90, np.sin(t * np.pi / 3), 2 * np.sign(np.sin(t * np.pi / 3 + 0.1)))
     options = {"hidden_size": 8, "max_epochs": 8, "window_scaling": None, "quantiles": None, "horizon": 1}
     options |= {"lr": 0.02, "rule": TruncatedBPTT(6)}
@@ -349,7 +352,8 @@ def test_gaps_are_carried_or_masked_and_absent_rows_are_gaps():
 def test_a_covariate_known_ahead_is_used_and_its_rows_to_come_too():
     x = np.random.default_rng(0).normal(size=430)
     data = {"y": x[:400].copy(), "x": x[:400]}
-    options = {"hidden_size": 8, "max_epochs": 25, "window_scaling": None, "horizon": 1, "patience": None}
+    options = {"hidden_size": 8, "max_epochs": 20, "window_scaling": None, "horizon": 1, "patience": None}
+    options |= {"rule": TruncatedBPTT(40), "lr": 0.03}
     told = small(covariates={"future": ["x"]}, **options).fit(data)
     assert told.metrics_["mae"] < 0.4  # a forecast that did not see x would err by 0.8
     with pytest.raises(
@@ -474,9 +478,16 @@ def test_a_folder_keeps_the_stream_and_refuses_another_ones(tmp_path):
     model.update(frame(90, 95)).save(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert "stream.safetensors" in config["files"]
-    words = " ".join(model.report().split()).replace("\N{NO-BREAK SPACE}", " ")
-    assert "Since fit, 5 rows were read and 5 updates made" in words.replace("\N{NARROW NO-BREAK SPACE}", " ")
-    again = load(tmp_path / "model")
+    model.update(frame(95, 115))
+    page = report_of(model)
+    assert "Error on the way" in page
+    words = " ".join(page.split()).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Since fit, 25 rows were read and 25 updates made. The 25 forecasts" in words.replace(
+        "\N{NARROW NO-BREAK SPACE}", " "
+    )
+    again = load(tmp_path / "model").update(frame(95, 115))
+    assert again.details_["online"] == model.details_["online"]
+    assert again.details_["online"]["count"] == 25
     pd.testing.assert_frame_equal(pd.DataFrame(again.forecast()), model.forecast())
     (tmp_path / "model" / "stream.safetensors").write_bytes(b"0" * 64)
     with pytest.raises(ModelFolderError, match=r"stream\.safetensors"):
