@@ -36,7 +36,7 @@ from saiki.nn import GRUConfig, LastConfig, LSTMConfig, RNNConfig
 CELLS = {"elman": RNNConfig, "lstm": LSTMConfig, "gru": GRUConfig}
 CONSTANT = {"unit": 1 / 6, "1997": 1 / 24}
 SOLVED = 0.003
-UPDATES = {100: 8_000, 200: 10_000, 400: 12_000, 600: 15_000}
+UPDATES = {100: 8_000, 200: 8_000, 400: 10_000, 600: 10_000}
 TEST_SEED = 1997
 # Bai, Kolter & Koltun 2018: T = 600, squared error; Hochreiter & Schmidhuber 1997: sequences until the stop,
 # means of ten trials (their T is the shortest length).
@@ -171,12 +171,13 @@ def _published(form: str, T: int, cell: str) -> str:
 def draw(found: dict[tuple[str, int, str], list[Run]], file: Path) -> None:
     """A row a form, a column a length; every seed a thin line."""
     from benchmarks.reproductions.shared.pictures import CELLS as COLOURS
-    from benchmarks.reproductions.shared.pictures import at_end, level, panels, save
+    from benchmarks.reproductions.shared.pictures import End, at_ends, level, panels, save
 
     forms = list(dict.fromkeys(form for form, _, _ in found))
     lengths = list(dict.fromkeys(T for _, T, _ in found))
     figure, axes = panels(len(forms), len(lengths), 4.2, 3.0)
     for ax, (form, T) in zip(axes, [(form, T) for form in forms for T in lengths]):
+        ends = []
         for cell, colour in COLOURS.items():
             for k, run in enumerate(found[form, T, cell]):
                 x = [update / 1000 for update, _ in run["curve"]]
@@ -184,7 +185,7 @@ def draw(found: dict[tuple[str, int, str], list[Run]], file: Path) -> None:
                 ax.plot(x, y, color=colour, lw=1.2, alpha=0.85)
                 ax.plot(x[-1], y[-1], "o", color=colour, ms=3)
                 if k == 0:
-                    at_end(ax, x, y, cell, colour)
+                    ends.append(End(x[-1], y[-1], cell, colour))
         level(ax, CONSTANT[form], f"a constant answer, {CONSTANT[form]:.4f}")
         ax.set_yscale("log")
         ax.set_title(f"{'values in [0, 1]' if form == 'unit' else 'the form of 1997'}, T = {T}")
@@ -192,4 +193,5 @@ def draw(found: dict[tuple[str, int, str], list[Run]], file: Path) -> None:
         ax.set_ylabel("squared error, new sequences")
         ax.set_xlim(left=0)
         ax.margins(x=0.12)
+        at_ends(ax, ends)
     save(figure, file)

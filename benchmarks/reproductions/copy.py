@@ -151,18 +151,19 @@ def _trainer(settings: dict[str, Any], seed: int) -> Callable[[], Run]:
 def draw(found: dict[tuple[int, str], list[Run]], file: Path) -> None:
     """A panel a length; every seed a thin line."""
     from benchmarks.reproductions.shared.pictures import CELLS as COLOURS
-    from benchmarks.reproductions.shared.pictures import at_end, level, panels, save
+    from benchmarks.reproductions.shared.pictures import End, at_ends, level, panels, save
 
     lengths = list(dict.fromkeys(T for T, _ in found))
     figure, axes = panels(1, len(lengths), 4.4, 3.2)
     for ax, T in zip(axes, lengths):
+        ends = []
         for cell, colour in COLOURS.items():
             for k, each in enumerate(found[T, cell]):
                 x, y = [u / 1000 for u, _ in each["curve"]], [v for _, v in each["curve"]]
                 ax.plot(x, y, color=colour, lw=1.2, alpha=0.85)
                 ax.plot(x[-1], y[-1], "o", color=colour, ms=3)
                 if k == 0:
-                    at_end(ax, x, y, cell, colour)
+                    ends.append(End(x[-1], y[-1], cell, colour))
         level(ax, memoryless(T), f"without memory, {memoryless(T):.4f}")
         ax.set_yscale("log")
         ax.set_title(f"Copy after T = {T}")
@@ -170,4 +171,5 @@ def draw(found: dict[tuple[int, str], list[Run]], file: Path) -> None:
         ax.set_ylabel("nats a step, new sequences")
         ax.set_xlim(left=0)
         ax.margins(x=0.12)
+        at_ends(ax, ends)
     save(figure, file)

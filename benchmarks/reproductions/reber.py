@@ -217,10 +217,11 @@ def _test(net: Stack, words: bool, steps: int, seed: int) -> tuple[list[int], fl
 
 def draw(found: dict[tuple[str, str], list[Run]], file: Path) -> None:
     """The mean error-free run on the short test while training, every seed a line."""
-    from benchmarks.reproductions.shared.pictures import BLUE, ORANGE, at_end, level, panels, save
+    from benchmarks.reproductions.shared.pictures import BLUE, ORANGE, End, at_ends, level, panels, save
 
     figure, axes = panels(1, 2, 5.0, 3.4)
     for ax, form in zip(axes, ("words", "stream")):
+        ends = []
         for kind, colour in zip(KINDS, (BLUE, ORANGE)):
             for k, each in enumerate(found[form, kind]):
                 x = [update / 1000 for update, _ in each["curve"]]
@@ -234,7 +235,7 @@ def draw(found: dict[tuple[str, str], list[Run]], file: Path) -> None:
                     ms=9 if each["perfect"] else 3,
                 )
                 if k == 0:
-                    at_end(ax, x, y, kind, colour)
+                    ends.append(End(x[-1], y[-1], kind, colour))
         ax.set_yscale("log")
         level(ax, TEST_STEPS, "ten streams of 100,000 symbols, all right")
         ax.set_title(
@@ -243,4 +244,5 @@ def draw(found: dict[tuple[str, str], list[Run]], file: Path) -> None:
         ax.set_xlabel("updates, thousands; star: perfect")
         ax.set_ylabel("symbols until the first wrong answer")
         ax.margins(x=0.14)
+        at_ends(ax, ends)
     save(figure, file)

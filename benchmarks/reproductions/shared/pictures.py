@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib as mpl
 
@@ -65,6 +66,38 @@ def at_end(ax: Axes, x: Sequence[float], y: Sequence[float], text: str, colour: 
     ax.annotate(
         text, (x[-1], y[-1]), (5, 0), textcoords="offset points", color=colour, va="center", clip_on=False
     )
+
+
+class End(NamedTuple):
+    """Where a line ends, and what it is called."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+def at_ends(ax: Axes, ends: Sequence[End]) -> None:
+    """Name several lines at their last points, the names apart from each other; scales must be set before."""
+    ax.figure.canvas.draw()
+    points = 72 / ax.figure.dpi
+    own = {end: points * float(ax.transData.transform((end.x, end.y))[1]) for end in ends}
+    above = -np.inf
+    shifts: dict[End, float] = {}
+    for end in sorted(ends, key=lambda each: own[each]):
+        above = max(own[end], above + 11)  # a line of text
+        shifts[end] = above - own[end]
+    middle = sum(shifts.values()) / max(len(shifts), 1)
+    for end, shift in shifts.items():
+        ax.annotate(
+            end.text,
+            (end.x, end.y),
+            (6, shift - middle),
+            textcoords="offset points",
+            color=end.colour,
+            va="center",
+            annotation_clip=False,
+        )
 
 
 def running(values: Sequence[float], span: int) -> np.ndarray:
