@@ -581,6 +581,36 @@ def test_options_and_states_that_do_not_fit_are_told():
         run(RTRL(), network, batch_of(features=4), RTRL().start(network, 5))
 
 
+def test_single_precision_is_as_close_as_it_can_be():
+    """A sum of some hundred products in float32: 1e-5 of the largest entry."""
+    network = of_cell(LSTM(3, 4), layers=2, learn=True).float()
+    batch = batch_of()
+    batch = replace(
+        batch,
+        inputs=batch.inputs.to(dtype=torch.float32),
+        targets=batch.targets.float(),
+        weights=batch.weights.float(),
+    )
+    _, theirs, _ = run(BPTT(), network, batch)
+    _, ours, _ = run(RTRL(), network, batch)
+    assert all(g.dtype == torch.float32 for g in ours.values())
+    assert difference(ours, theirs) < 1e-5
+
+
+def test_steps_without_targets_move_the_state_alone():
+    """What they do to the influence shows when the targets come."""
+    network, batch = of_cell(GRU(3, 4)), batch_of((8, 5, 8))
+    late = replace(batch, mask=batch.mask & (batch.inputs.row_step >= 4)[:, None])
+    rule = RTRL(every=4)
+    first, second = rule.chunks(late)
+    losses, gradients, state = run(rule, network, first)
+    assert losses.tolist() == [0, 0, 0]
+    assert not any(g.any() for g in gradients.values())
+    _, ours, _ = run(rule, network, second, state)
+    _, theirs, _ = run(BPTT(), network, late)
+    assert difference(ours, theirs) < 1e-9
+
+
 def test_sequences_without_steps():
     batch = batch_of((0, 0), per_step=False)
     for learn in (False, True):
