@@ -226,18 +226,12 @@ def _fit(task: str, flags: Mapping[str, Any]) -> None:
         raise UsageError(
             "no folder was given for the model", hint='add -o MODEL, or output = "MODEL" to the file'
         )
-    refuse_unknown(job.data, ("path", *SOURCE_KEYS), f"{flags['config']}: [data]")
-    source = overlay(job.data, {"path": flags["data"], **{key: flags.get(key) for key in SOURCE_KEYS}})
-    if "path" not in source:
-        raise UsageError("no data was given", hint="name the file: saiki fit " + task + " DATA -o MODEL")
-    path = Path(source.pop("path"))
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}", hint="check the path")
+    path, source = source_of(job, flags, f"saiki fit {task} DATA -o MODEL")
 
     from saiki.core.schema import require_free_folder
 
     require_free_folder(folder, flags["force"] or flags["resume"])
-    estimator: Any = build(task, _with_flags(job, flags), str(flags["config"]))
+    estimator: Any = build(task, with_flags(job, flags), str(flags["config"]))
     checkpoints = folder / "checkpoints"
     options: dict[str, Any] = {
         "checkpoint": checkpoints,
@@ -275,7 +269,23 @@ def _replacing(checkpoints: Path, wanted: bool) -> Iterator[None]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _with_flags(job: Job, flags: Mapping[str, Any]) -> Job:
+def source_of(job: Job, flags: Mapping[str, Any], usage: str) -> tuple[Path, dict[str, Any]]:
+    """The file that a job or a flag names, and which parts of it are the answers.
+
+    Raises:
+        UsageError: no file was named, or it is not there; `usage` says how.
+    """
+    refuse_unknown(job.data, ("path", *SOURCE_KEYS), f"{flags['config']}: [data]")
+    source = overlay(job.data, {"path": flags["data"], **{key: flags.get(key) for key in SOURCE_KEYS}})
+    if "path" not in source:
+        raise UsageError("no data was given", hint=f"name the file: {usage}")
+    path = Path(source.pop("path"))
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}", hint="check the path")
+    return path, source
+
+
+def with_flags(job: Job, flags: Mapping[str, Any]) -> Job:
     """The job, overridden by what the command line says."""
     model, training = o.split_training({k: v for k, v in flags.items() if k not in _HERE})
     covariates = {key: model.pop(key) for key in _COVARIATES if key in model}

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from saiki import __version__
-from saiki.cli import demo, evaluate, fit, forecast, predict, report, summary, update
+from saiki.cli import demo, evaluate, fit, forecast, inspect, lr_range, predict, report, summary, update
 from saiki.cli.console import complain, silence_warnings
 from saiki.core.errors import OptionError, SaikiError, UsageError
 
@@ -23,9 +23,11 @@ app = typer.Typer(
     help="Recurrent sequence models: train, look inside, forecast. Results go to stdout, talk to stderr.",
 )
 app.add_typer(fit.app, name="fit")
+app.add_typer(lr_range.app, name="lr-range")
 app.command("evaluate")(evaluate.evaluate)
 app.command("forecast")(forecast.forecast)
 app.command("predict")(predict.predict)
+app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
 app.command("update")(update.update)
 app.command("summary")(summary.summary)

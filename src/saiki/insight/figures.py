@@ -140,10 +140,10 @@ def learning_curves(record: FitRecord, *, loss: str = "loss", width: int = 400, 
 def gradient_norm(
     record: FitRecord, *, clip_norm: float | None = None, width: int = 400, height: int = 250
 ) -> str:
-    """The norm of the gradient, before clipping, at each recorded update.
+    """The norm of the gradient, before clipping, at each recorded update; those that were clipped have a dot.
 
     Args:
-        record: its `updates` are read.
+        record: its `updates` and `clipped` are read.
         clip_norm: the norm at which gradients were clipped; drawn as a line.
         width: of the picture, pixels.
         height: of the picture, pixels.
@@ -161,6 +161,19 @@ def gradient_norm(
     many = len(x) > 150
     _line(ax, x, norm, "model", label="", thin=True, alpha=0.45 if many else 1.0)
     labels = []
+    clipped = np.isin(x, record.clipped)
+    if clipped.any():
+        ax.plot(
+            x[clipped],
+            norm[clipped],
+            linestyle="none",
+            marker="o",
+            markersize=2.5 if many else 4.0,
+            markeredgewidth=0,
+            alpha=0.5 if many else 1.0,
+            color=_hex("other1"),
+            zorder=3,
+        )
     if many:  # a running median says where the cloud goes
         half = max(2, len(x) // 60)
         middle = np.array([_median(norm[max(0, k - half) : k + half + 1]) for k in range(len(x))])

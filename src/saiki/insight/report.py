@@ -22,6 +22,7 @@ from saiki.insight import figures
 
 if TYPE_CHECKING:
     from saiki.core.record import FitRecord
+    from saiki.insight.findings import Finding
 
 TEMPLATE = "report.html.jinja"
 WIDE = 860
@@ -314,6 +315,25 @@ def picture(title: str, caption: str, draw: Callable[[int], str], *, width: int 
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inside:
+    """What was seen inside the network: the doctor's verdict, what it rests on, and the pictures.
+
+    Args:
+        verdict: one sentence.
+        findings: the worst first.
+        pictures: made with `picture`.
+        halves: pictures that share a row, two and two.
+        note: what it was measured on.
+    """
+
+    verdict: str
+    findings: tuple[Finding, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    halves: tuple[Picture, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportData:
     """All that a report shows. What is empty is left out of the page.
 
@@ -331,6 +351,7 @@ class ReportData:
         options: the settings of the fit, name -> value, as the user wrote them.
         loss: what the training loss is, with its unit.
         clip_norm: the gradient norm at which training clipped.
+        inside: what was seen inside the network.
         notes: further sentences for the reader.
         created: date and time of the report, as it should be printed.
     """
@@ -348,6 +369,7 @@ class ReportData:
     options: Mapping[str, object] = field(default_factory=dict)
     loss: str = "loss"
     clip_norm: float | None = None
+    inside: Inside | None = None
     notes: tuple[str, ...] = ()
     created: str = ""
 

@@ -36,7 +36,8 @@ Floats = NDArray[np.float64]
 
 MARGIN = 10.0  # a rate this far below the turn is safe even where the steepest point lies closer to it
 BEGUN = 0.1  # share of the whole fall after which it has begun
-FALL = 0.02  # share of the first loss (or of its noise) that counts as a fall at all
+FALL = 0.02  # share of the first loss that counts as a fall at all
+NOISE = 3.0  # times what the smoothed curve wavers by: likewise
 
 
 @final
@@ -70,9 +71,11 @@ class LRRange:
         """What was found, with the numbers."""
         fell = f"from {self.start:.4g} to {float(self.smoothed.min()):.4g}"
         if self.suggested is None:
+            ended = {"diverged": f" It diverged at {self.lr[-1]:.2g}.", "high reached": ""}
             return (
-                f"The loss never fell (it was {self.start:.4g} at the lowest rates) between {self.lr[0]:.1g} "
-                f"and {self.lr[-1]:.1g}: look at the data and the loss, or try more steps."
+                f"Between {self.lr[0]:.1g} and {self.lr[-1]:.1g} the loss never fell by more than the noise "
+                f"of the batches: it began at {self.start:.4g}, and {self.smoothed.min():.4g} was the lowest."
+                f"{ended.get(self.stopped, '')} More steps or larger batches would tell more."
             )
         ends = {
             "high reached": f"and had not diverged at {self.lr[-1]:.2g}, the highest rate tried",
@@ -209,9 +212,13 @@ def read_off(lr: Floats, loss: Floats, gradient_norm: Floats, stopped: str) -> L
         stopped: why the test ended.
     """
     smoothed = smooth(loss)
-    start, noise, beginning = _beginning(loss)
+    start, _, beginning = _beginning(loss)
     lowest = int(smoothed.argmin())
     fall = start - float(smoothed[lowest])
+    # what the smoothed curve wavers by: the batches' noise, averaged over about 3.5 widths of the weights
+    rest = (loss - smoothed)[: lowest + 1]
+    with np.errstate(over="ignore"):  # a loss near the end of its type
+        noise = NOISE * float(np.sqrt(np.mean(rest**2) / (3.5 * _width(len(loss)))))
     steepest = suggested = None
     if lowest >= beginning and fall > max(FALL * abs(start), noise):
         # what wavers at the low end is the batches' noise: the fall begins where the start is left for good
@@ -233,19 +240,21 @@ def read_off(lr: Floats, loss: Floats, gradient_norm: Floats, stopped: str) -> L
     )
 
 
-def smooth(values: Floats, share: float = 0.03) -> Floats:
-    """A Gaussian average over neighbours on both sides; its width is `share` of the points, at least one.
+def smooth(values: Floats) -> Floats:
+    """A Gaussian average over neighbours on both sides, of a width of 3 % of the points and at least one.
 
     Args:
         values: (n,) finite.
-        share: standard deviation of the weights, as a share of n.
     """
-    n = len(values)
-    width = max(1.0, share * n)
-    place = np.arange(n)
-    weights = np.exp(-0.5 * ((place[:, None] - place) / width) ** 2)
+    place = np.arange(len(values))
+    weights = np.exp(-0.5 * ((place[:, None] - place) / _width(len(values))) ** 2)
     averaged: Floats = (weights @ values) / weights.sum(axis=1)
     return averaged
+
+
+def _width(n: int) -> float:
+    """Standard deviation of the weights of a smoothed curve of n points."""
+    return max(1.0, 0.03 * n)
 
 
 def _beginning(loss: Floats) -> tuple[float, float, int]:

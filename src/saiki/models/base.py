@@ -56,6 +56,8 @@ from saiki.nn import (
 )
 
 if TYPE_CHECKING:
+    from saiki.learning import LRRange
+    from saiki.models.inside import Kept
     from saiki.nn import Summary
 
 logger = logging.getLogger("saiki")
@@ -175,6 +177,7 @@ class Estimator(BaseEstimator):
     parameter_note_: str
     n_features_in_: int
     seed_: int
+    _kept: Kept | None  # some sequences as the network is given them, for the report's look inside
 
     # ---- scikit-learn's parameters -------------------------------------------------------------------------
 
@@ -254,7 +257,8 @@ class Estimator(BaseEstimator):
         if resume and checkpoint is None:
             raise OptionError("resume=True needs checkpoint=FOLDER, the folder the earlier run wrote to")
         self.seed_ = self._settle_seed(checkpoint, resume)
-        for name in ("network_", "record_", "baselines_", "metrics_", "details_", "parameter_note_"):
+        made = ("network_", "record_", "baselines_", "metrics_", "details_", "parameter_note_", "_kept")
+        for name in made:
             if hasattr(self, name):
                 delattr(self, name)
 
@@ -403,6 +407,9 @@ class Estimator(BaseEstimator):
             patience=self.patience,
             seed=self.seed_,
         )
+        from saiki.models.inside import keep
+
+        self._kept = keep(train, "training") if validation is None else keep(validation, "validation")
         files: dict[str, bytes] = {}
         if checkpoint is not None:
             from saiki.models.files import checkpoint_files
@@ -525,6 +532,23 @@ class Estimator(BaseEstimator):
     def report(self) -> str | None:
         """The report as one self-contained HTML page; None where a task has none."""
         return None
+
+    def lr_range(self, *data: Any, low: float = 1e-6, high: float = 10.0, steps: int = 100) -> LRRange:  # noqa: ANN401
+        """Find a learning rate for these data and options; nothing is fitted, and this object stays as it is.
+
+        Args:
+            data: what `fit` takes: a table, or X and y.
+            low: the lowest rate tried.
+            high: the highest.
+            steps: updates.
+        Returns:
+            The curves, and the rate that is suggested: `found.suggested`, `found.sentence()`.
+        Raises:
+            What `fit` raises of data and options, and `saiki.learning.lr_range_test` of the rates.
+        """
+        from saiki.models.range_test import lr_range
+
+        return lr_range(self, *data, low=low, high=high, steps=steps)
 
     def summary(self, steps: int | None = None) -> Summary:
         """The table of layers, output shapes and parameters; `print` it."""

@@ -146,13 +146,13 @@ def save(estimator: Estimator, folder: str | Path, *, force: bool = False) -> Pa
         DiskError: the disk refuses; the old model still loads.
     """
     target = require_free_folder(folder, force)
+    page = estimator.report()  # it looks inside, and what it sees is part of the metrics
     metrics = _metrics(estimator)
     extra: dict[str, bytes | Mapping[str, Array]] = {}
     carried = estimator._stream_tensors()
     if carried:
         extra[STREAM] = carried
     extra["metrics.json"] = json.dumps(plain(metrics), indent=1, ensure_ascii=False).encode() + b"\n"
-    page = estimator.report()
     if page is not None:
         extra["report.html"] = page.encode()
     config = {

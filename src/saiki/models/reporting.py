@@ -24,6 +24,7 @@ from saiki.insight import (
 )
 from saiki.insight import report as write_page
 from saiki.learning import BPTT, Training, get_rule
+from saiki.models.inside import section
 from saiki.models.options import as_layer
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def page(
             options=shown_options(estimator),
             loss=loss,
             clip_norm=training.clip_norm,
+            inside=section(estimator),
             notes=(*_rule_told(training), *notes),
             created=now.strftime("%Y-%m-%d %H:%M %Z"),
         )
