@@ -132,6 +132,12 @@ def test_the_reach_is_in_the_title_and_curves_are_named():
     assert sum(w.startswith("gru.l1, after training: ") for w in both) == 1
 
 
+def test_the_spectral_radius_of_every_gate_is_written():
+    found = words(PICTURES["jacobians"](840))
+    radii = {gate: R.spectral_radius for gate, R in jacobians("gru").layers[0].recurrent.items()}
+    assert f"spectral radius of R: {', '.join(f'{g} {radii[g]:.2f}' for g in 'rzn')}" in found
+
+
 def test_a_curve_that_is_gone_says_after_how_many_steps():
     net = nn.Stack.build([nn.RNNConfig(hidden_size=3)], 3, generator=rng())
     with torch.no_grad():

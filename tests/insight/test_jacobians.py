@@ -108,6 +108,14 @@ def test_an_orthogonal_r_under_tanh_still_vanishes_although_its_bound_does_not(r
     assert math.log(reach.state.median[-1]) / 60 == pytest.approx(jacobians.exponents[0], rel=0.2)
 
 
+def test_recurrent_weights_that_are_a_vector_are_a_diagonal(rng):
+    layer = nn.Recurrent(cells.ElementwiseLSTM(3, 4), dtype=F64, generator=rng)
+    found = step_jacobians(nn.Stack([layer]), sequences(3, rng=rng)).layers[0]
+    r = layer.weight_hh_l0.detach().abs().amax(dim=1)
+    assert [R.spectral_radius for R in found.recurrent.values()] == pytest.approx(r.tolist(), rel=1e-12)
+    assert [R.norm for R in found.recurrent.values()] == pytest.approx(r.tolist(), rel=1e-12)
+
+
 def test_steps_and_sequences_are_limited_and_only_elman_has_a_bound(rng):
     network = network_of(nn.GRUConfig(hidden_size=2), rng)
     found = step_jacobians(network, sequences(*[9] * 5, rng=rng), sequences=2, max_steps=4)

@@ -128,6 +128,7 @@ CELLS = [
     *cells.LSTM.variants(3, 4)[:3],
     *cells.GRU.variants(3, 4)[:2],
     *cells.Jordan.variants(3, 4)[:3],
+    cells.ElementwiseLSTM(3, 4),
 ]
 
 

@@ -137,7 +137,7 @@ def _dot(ax: Axes, lag: float) -> None:
     )
 
 
-def step_jacobians(jacobians: StepJacobians, *, width: int = 840, row_height: int = 230) -> str:
+def step_jacobians(jacobians: StepJacobians, *, width: int = 840, row_height: int = 248) -> str:
     """What one step does to a change of the state: singular values over time, and the Lyapunov spectrum.
 
     Args:
@@ -146,8 +146,8 @@ def step_jacobians(jacobians: StepJacobians, *, width: int = 840, row_height: in
         row_height: of one panel, pixels.
     Returns:
         One `<svg>` element, a row a layer. Left: the largest and the smallest singular value of D_t, median
-        and quartiles; at 1 a step neither grows nor shrinks a change. Right: the exponents, falling; above 0
-        a direction grows in the long run.
+        and quartiles, with the spectral radius of R below; at 1 a step neither grows nor shrinks a change.
+        Right: the exponents, falling; above 0 a direction grows in the long run.
     """
     aside = 2 if width >= WIDE else 1
     on = sheet(width, len(jacobians.layers) * (2 // aside), aside, row_height)
@@ -172,7 +172,18 @@ def _singular_panel(on: Sheet, panel: Panel, layer: LayerJacobians, several: boo
         banded(ax, steps, layer.largest, "model", label="largest", floor=low / 10, bold=True),
     ]
     where = f"{layer.name}: " if several else ""
-    finish(on, panel, title=f"{where}singular values of a step", x_label="step", labels=labels)
+    title = f"{where}singular values of a step"
+    finish(on, panel, title=title, x_label="step", labels=labels, note=_radii(layer))
+
+
+def _radii(layer: LayerJacobians) -> str | None:
+    """The spectral radius of R in words, gate by gate."""
+    if not layer.recurrent:
+        return None
+    if len(layer.recurrent) == 1:
+        return f"spectral radius of R: {next(iter(layer.recurrent.values())).spectral_radius:.2f}"
+    each = (f"{gate} {R.spectral_radius:.2f}" for gate, R in layer.recurrent.items())
+    return f"spectral radius of R: {', '.join(each)}"
 
 
 def _exponent_panel(on: Sheet, panel: Panel, layer: LayerJacobians, several: bool) -> None:
@@ -196,7 +207,9 @@ def _exponent_panel(on: Sheet, panel: Panel, layer: LayerJacobians, several: boo
     where = f"{layer.name}: " if several else ""
     largest = f"largest {exponents[0]:.3f}".replace("-", "−") if np.isfinite(exponents[0]) else ""
     labels = [_Label(largest, float(exponents[0]), "model")] if largest else []
-    finish(on, panel, title=f"{where}Lyapunov exponents, nats a step", x_label="direction", labels=labels)
+    title = f"{where}Lyapunov exponents, nats a step"
+    note = "" if layer.recurrent else None  # in line with the panel beside it
+    finish(on, panel, title=title, x_label="direction", labels=labels, note=note)
 
 
 def vanishing_bound(

@@ -74,6 +74,7 @@ def finish(
     labels: Sequence[_Label] = (),
     ticks: int | None = None,
     room: float | None = None,
+    note: str | None = None,
 ) -> None:
     """Place one panel's axes in its box, with its title above, its lines' names at their ends.
 
@@ -85,11 +86,13 @@ def finish(
         labels: of the lines.
         ticks: digits that the ticks of the vertical axis may need; None measures them.
         room: pixels at the right for the labels; None measures them.
+        note: a line under everything, at the left; an empty one keeps its room, so that panels align.
     """
     ax, width, height = panel.ax, on.width, on.height
     ends = [label for label in labels if label.text and math.isfinite(label.value)]
     ends = [label._replace(text=_short(label.text, 22)) for label in ends]
-    top, bottom = panel.top + 30.0, panel.bottom - (42.0 if x_label else 30.0)
+    foot = panel.bottom - (0.0 if note is None else 18.0)
+    top, bottom = panel.top + 30.0, foot - (42.0 if x_label else 30.0)
     written = _y_ticks(ax, bottom - top)
     if ax.get_yscale() == "log":
         written = [power(float(t)) for t in ax.get_yticks()]
@@ -115,7 +118,9 @@ def finish(
     if title:
         _words(on, ax, panel.left + 4, panel.top + 11, title, role="ink")
     if x_label:
-        _words(on, ax, right, panel.bottom - 9, x_label, role="muted", ha="right")
+        _words(on, ax, right, foot - 9, x_label, role="muted", ha="right")
+    if note:
+        _words(on, ax, panel.left + 4, panel.bottom - 9, note, role="muted")
 
 
 def _words(
