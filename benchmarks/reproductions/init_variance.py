@@ -5,7 +5,7 @@ learn, half to test), because with equal widths LeCun and Glorot are the same: V
 2/(fan_in + fan_out). Too small is the standard deviation 0.01 whatever the width, too big is three times
 LeCun's. For each layer the variance of its activations and of the gradient with respect to them over units
 and digits, before any update. To first order a layer multiplies the one by fan_in Var w and the other, on
-its way back, by fan_out Var w. Then the loss after training with momentum, at the best of three rates by
+its way back, by fan_out Var w. Then the loss after training with momentum, at the better of two rates by
 the loss on the learning half. `--quick`: one seed, one rate, two epochs.
 """
 
