@@ -5,8 +5,8 @@ to test, drawn anew for each seed. An LSTM reads the rows from the top, another 
 are the two probabilities' means, and "two forward, averaged" shows what averaging alone gives. The
 bidirectional network has both directions under one softmax, trained on one loss: at as many units a
 direction, and at as many parameters as one forward network. Its halves alone (the other half of the head's
-weights set to zero) are no classifiers of their own: each learned only what the other left over. `--quick`:
-one seed, three epochs.
+weights set to zero) are no classifiers of their own: each learned beside the other. `--quick`: one seed,
+three epochs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from benchmarks.common import print_header, print_table
+from benchmarks.reproductions.shared.labels import plain_log
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import parameters
@@ -160,11 +161,10 @@ def draw(runs: list[Run], file: Path) -> None:
         (left, "Wrong on the test half", "per cent"),
         (right, "Loss on the test half", "nats a digit"),
     ):
-        ax.set_xscale("log")
+        plain_log(ax, "x")
         ax.set_ylim(len(ORDER) - 0.5, -0.5)
         ax.set_yticks(range(len(ORDER)), list(ORDER) if ax is left else [""] * len(ORDER))
         ax.grid(axis="y", visible=False)
         ax.set_title(title)
         ax.set_xlabel(unit)
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     save(figure, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -10,12 +11,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 GAP = 11.0  # points between two names
 
 
-def plain_log(ax: Axes) -> None:
-    """A logarithmic y axis with 1, 2, 5, 10, … written out."""
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.yaxis.set_minor_formatter(NullFormatter())
+def plain_log(ax: Axes, which: Literal["x", "y"] = "y") -> None:
+    """A logarithmic axis with 1, 2, 5, 10, … written out."""
+    axis = ax.yaxis if which == "y" else ax.xaxis
+    (ax.set_yscale if which == "y" else ax.set_xscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def name_lines(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
