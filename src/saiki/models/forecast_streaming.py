@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saiki.core.errors import DataError, OptionError, ShapeError, UsageError
+from saiki.core.errors import DataError, ShapeError, UsageError
 from saiki.core.random import generator
 from saiki.data import Table, embedding_size, show_time
 from saiki.learning import get_rule
@@ -18,6 +18,7 @@ from saiki.models.base import inside_search
 from saiki.models.forecast_ahead import covariates_ahead, end_of, history
 from saiki.models.forecast_model import Learned
 from saiki.models.forecast_online import Online, Stream, advance, begin, latest, online_rule
+from saiki.models.forecast_options import loss_of
 from saiki.models.forecast_paths import Answer
 from saiki.models.forecast_rows import Reader, Reading, StreamFraming
 from saiki.models.forecast_scores import Backtest, Forecasts
@@ -43,25 +44,6 @@ from saiki.nn import EmbeddingConfig, Stack
 
 if TYPE_CHECKING:
     from saiki.models.forecaster import Forecaster
-
-
-def check_stream_options(model: Forecaster) -> None:
-    """Refuse what only windows have.
-
-    Raises:
-        OptionError: step-by-step answers, or two directions of time.
-    """
-    if model.strategy != "direct":
-        raise OptionError(
-            f"strategy is {model.strategy!r}, but a stream is answered with its whole horizon at each row.",
-            "Leave strategy out, or use mode='window'.",
-        )
-    if model.bidirectional:
-        raise OptionError(
-            "bidirectional is True, but a stream is read row by row: the backward direction starts in the "
-            "future, which is not there yet.",
-            "Use bidirectional=False, or mode='window'.",
-        )
 
 
 # ---- fit ---------------------------------------------------------------------------------------------------
@@ -207,7 +189,7 @@ def online_of(model: Forecaster) -> Online:
     return Online(
         network=model.network_,
         learned=model.learned_,
-        loss=StreamLoss(model._choose_loss(), model.learned_.shape),
+        loss=StreamLoss(loss_of(model), model.learned_.shape),
         rule=online_rule(get_rule(training.rule), model.learned_.context),
         training=training,
         lr=float(model.lr),

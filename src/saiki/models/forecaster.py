@@ -7,20 +7,19 @@ table → columns and their roles → split in time → scale on training rows �
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from saiki.core.checks import require_bool, require_int
-from saiki.core.errors import DataError, DTypeError, OptionError, SchemaError, UsageError, ValueRangeError
+from saiki.core.errors import OptionError, SchemaError, UsageError, ValueRangeError
 from saiki.core.random import generator
-from saiki.data import Table, WindowScaling, embedding_size, like_form, read_table, split_in_time
+from saiki.data import Table, WindowScaling, embedding_size, like_form, read_table
 from saiki.learning import BPTT, Observer, Training, get_rule
-from saiki.losses import Gaussian, Quantile, get_loss
 from saiki.models.base import Estimator, inside_search
 from saiki.models.forecast_ahead import (
     as_columns,
@@ -32,24 +31,32 @@ from saiki.models.forecast_ahead import (
     history,
     last_windows,
 )
+from saiki.models.forecast_begin import begun, check_room, first_row, split_rows, used_rows
 from saiki.models.forecast_details import attention_of, details_of, online_details, part_of
 from saiki.models.forecast_files import ForecasterFitted, put_together, taken_apart
 from saiki.models.forecast_measure import fit_simple, measure, skill
 from saiki.models.forecast_model import Learned, Strategy, forecast_windows
 from saiki.models.forecast_network import (
     ForecastNetwork,
-    ForecastShape,
-    Kind,
     build_network,
     start_at_ridge,
 )
 from saiki.models.forecast_online import Stream, offline_rule
-from saiki.models.forecast_paths import Answer, Spread, fit_spread
+from saiki.models.forecast_options import (
+    ForecasterOptions,
+    GapsOption,
+    MissingOption,
+    Mode,
+    Part,
+    ScalingOption,
+    check_options,
+    loss_of,
+)
+from saiki.models.forecast_paths import Answer, fit_spread
 from saiki.models.forecast_scores import Backtest, Forecasts
 from saiki.models.forecast_stream import build_stack
 from saiki.models.forecast_stream_files import stream_from, stream_tensors
 from saiki.models.forecast_streaming import (
-    check_stream_options,
     fit_stream,
     online_of,
     plain_rows,
@@ -63,53 +70,15 @@ from saiki.models.forecast_table import (
     Covariates,
     IdMode,
     Raw,
-    Scaling,
     SeriesMode,
     check_table,
     choose_columns,
-    column_names,
     make_panel,
     read_raw,
 )
-from saiki.models.forecast_windows import Framing, Panel, WindowSource, spread_of
+from saiki.models.forecast_windows import Panel, WindowSource, spread_of
 from saiki.models.options import Array, CommonOptions, Layer, RandomState, Rule
 from saiki.nn import EmbeddingConfig, LastConfig, Stack
-
-ScalingOption: TypeAlias = Literal["standard", "minmax", "series", "running"]
-Mode: TypeAlias = Literal["window", "stream"]
-MissingOption: TypeAlias = Literal["error", "interpolate", "mask"]
-GapsOption: TypeAlias = Literal["error", "complete", "keep"]
-Part: TypeAlias = float | int | str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForecasterOptions(CommonOptions):
-    """The forecaster's options as config.json keeps them."""
-
-    horizon: int
-    context: int | None
-    targets: str | list[str] | None
-    time: str | None
-    id: str | None
-    covariates: dict[str, list[str]] | None
-    quantiles: list[float] | None
-    strategy: str
-    series: str
-    ids: str | None
-    season: int | None
-    scaling: str | None
-    window_scaling: str | None
-    level: bool
-    highway: bool
-    calibrate: bool
-    missing: str
-    gaps: str | None
-    sort: bool
-    validation: float | int | str | None
-    test: float | int | str | None
-    until: int | str | None
-    unit: str
-    mode: str = "window"  # model folders older than the option lack it
 
 
 class Forecaster(Estimator):
@@ -331,7 +300,7 @@ class Forecaster(Estimator):
         """
         del y
         self._begin(checkpoint, resume)
-        self._check_options()
+        check_options(self)
         table = self._table(data)
         columns = choose_columns(
             table,
@@ -347,12 +316,12 @@ class Forecaster(Estimator):
                 "be forecast, too.",
                 "Use strategy='direct', or leave it out.",
             )
-        loss = self._choose_loss()
-        raws = [self._used(raw) for raw in read_raw(table, columns)]
-        spans = [self._split(raw) for raw in raws]
+        loss = loss_of(self)
+        raws = [used_rows(raw, self.until) for raw in read_raw(table, columns)]
+        spans = [split_rows(self, raw) for raw in raws]
         train_rows = [raw.rows(span.train) for raw, span in zip(raws, spans)]
-        learned = self._begun(table, columns, train_rows)
-        self._check_room(learned, spans)
+        learned = begun(self, table, columns, train_rows)
+        check_room(self, learned, spans)
         if self.mode == "stream":
             options: dict[str, Any] = {"checkpoint": checkpoint, "resume": resume}
             options |= {"every_minutes": every_minutes, "observers": observers}
@@ -430,70 +399,6 @@ class Forecaster(Estimator):
     def _refits(self) -> bool:
         return bool(self.validation) and self.training is not None and self.training.refit == "all"
 
-    def _check_options(self) -> None:
-        require_int(self.horizon, "horizon", 1)
-        if self.context is not None:
-            require_int(self.context, "context", 1)
-        if self.season is not None:
-            require_int(self.season, "season", 1)
-        for name in ("level", "highway", "calibrate", "sort"):
-            require_bool(getattr(self, name), name)
-        if not isinstance(self.unit, str):
-            raise DTypeError(f"unit is {self.unit!r} but must be text such as 'ppm', or ''.")
-        for name, known in (
-            ("strategy", ("direct", "recursive")),
-            ("series", ("shared", "joint")),
-            ("ids", (None, "one_hot", "embed")),
-            ("mode", ("window", "stream")),
-            ("scaling", (None, "series", "standard", "minmax", "running")),
-            ("window_scaling", (None, "last", "mean")),
-            ("missing", ("error", "interpolate", "mask")),
-            ("gaps", (None, "error", "complete", "keep")),
-        ):
-            value = getattr(self, name)
-            if value not in known:
-                shown = ", ".join(repr(option) for option in known)
-                raise OptionError(f"{name} is {value!r} but must be one of {shown}.")
-        if self.mode == "stream":
-            check_stream_options(self)
-        elif self.scaling == "running":
-            raise OptionError(
-                "scaling is 'running', which moves with the rows of a stream, but mode is 'window'.",
-                "Use mode='stream', or scaling='series'.",
-            )
-        elif not isinstance(get_rule(self._training().rule), BPTT):
-            raise OptionError(
-                f"rule is {get_rule(self._training().rule)!r}, which carries a state from one stretch of a "
-                "sequence to the next, but a forecaster of windows starts each of them anew and answers at "
-                "its end.",
-                "Leave rule out, which is BPTT through the whole context, or use a shorter context.",
-            )
-        if self.ids is not None and self.series == "joint":
-            raise OptionError(
-                "ids tells a shared network its series apart, but series='joint' shows all of them at once.",
-                "Use ids=None.",
-            )
-        self._levels()
-        if self.targets is not None:
-            column_names(self.targets, "targets")
-
-    def _levels(self) -> tuple[float, ...]:
-        """The quantiles asked for, checked; empty for points alone."""
-        if self.quantiles is None:
-            return ()
-        if isinstance(self.quantiles, (str, int, float)):
-            raise DTypeError(
-                f"quantiles is {self.quantiles!r} but must be a list such as (0.1, 0.5, 0.9), or None."
-            )
-        levels = tuple(self.quantiles)
-        numbers = all(isinstance(q, (int, float)) and not isinstance(q, bool) and 0 < q < 1 for q in levels)
-        if not levels or not numbers or list(levels) != sorted(set(levels)):
-            raise ValueRangeError(
-                f"quantiles is {levels!r} but must be ascending numbers between 0 and 1.",
-                "For example (0.1, 0.5, 0.9).",
-            )
-        return tuple(float(q) for q in levels)
-
     def _training(self) -> Training:
         training = super()._training()
         if self.mode != "stream" or self.rule is not None or not hasattr(self, "learned_"):
@@ -519,128 +424,6 @@ class Forecaster(Estimator):
             sort=self.sort,
             gaps=gaps or self._gaps(),
         )
-
-    def _used(self, raw: Raw) -> Raw:
-        """The rows up to `until`."""
-        if self.until is None:
-            return raw
-        if isinstance(self.until, int) and not isinstance(self.until, bool):
-            return raw.rows(slice(0, require_int(self.until, "until", 1)))
-        if not isinstance(self.until, str):
-            raise DTypeError(
-                f"until is {self.until!r} but must be a number of rows, a time as text, or None."
-            )
-        first = self._first_row(raw, self.until, "until")
-        assert raw.times is not None  # else the line above has refused the text
-        if first < len(raw) and raw.times[first] == raw.times.dtype.type(self.until):
-            first += 1  # the time itself is used
-        return raw.rows(slice(0, first))
-
-    @staticmethod
-    def _first_row(raw: Raw, part: Part, name: str) -> int:
-        """The first row of a part that reaches to the end, given as `split_in_time` takes it."""
-        rows = len(raw) if raw.times is None else raw.times
-        try:
-            first: int = split_in_time(rows, validation=None, test=part, name=raw.id).test.start
-        except (DTypeError, ValueRangeError) as error:  # it speaks of the argument under its own name for it
-            raise type(error)(error.message.replace("test is", f"{name} is", 1), error.hint) from error
-        return first
-
-    def _split(self, raw: Raw) -> Any:  # noqa: ANN401  a TimeSplit
-        rows = len(raw) if raw.times is None else raw.times
-        return split_in_time(rows, validation=self.validation, test=self.test, name=raw.id)
-
-    def _check_room(self, learned: Learned, spans: Sequence[Any]) -> None:
-        """A series must hold a window in its training rows."""
-        columns, context, asked = learned.columns, learned.context, learned.shape.horizon
-        need = context + asked
-        for name, span in zip(columns.ids, spans):
-            if span.train.stop < need:
-                what = f"series {name!r}" if columns.id is not None else "the series"
-                kept = "" if self.validation is None and self.test is None else " for training"
-                raise DataError(
-                    f"{what} has {span.train.stop:,} rows{kept}, but a window needs context + horizon = "
-                    f"{context} + {asked} = {need}.",
-                    "Use a shorter context or horizon, hold out less, or bring a longer series.",
-                )
-
-    # ---- network and loss ----------------------------------------------------------------------------------
-
-    def _begun(self, table: Table, columns: Columns, train_rows: Sequence[Raw]) -> Learned:
-        """Sizes, scaling and framing; what training adds is filled in as it comes."""
-        season = self.season
-        if season is None and table.frequency is not None:
-            season = table.frequency.season
-        context = self.context if self.context is not None else max(2 * (season or 1), self.horizon)
-        K, levels = columns.panel_targets, self._levels()
-        kind, quantiles = self._kind()
-        shape = ForecastShape(
-            horizon=1 if self.strategy == "recursive" else self.horizon,
-            targets=K,
-            kind=kind,
-            quantiles=quantiles,
-            known=columns.future_size,
-            lags=context if self.highway and self.mode == "window" else 0,
-            level=self.level,
-        )
-        framing = Framing(
-            context=context,
-            horizon=shape.horizon,
-            window_scaling=self.window_scaling,
-            level=self.level,
-            masked=tuple(range(K + columns.past_size)) if self.missing == "mask" else (),
-            spread=np.ones(K),
-        )
-        own = self.scaling in ("series", "running")  # beside running scaling, for the simple models
-        learned = Learned(
-            columns=columns,
-            horizon=self.horizon,
-            strategy=self.strategy,
-            seed=self.seed_,
-            context=context,
-            season=None if season is None or season <= 1 else int(season),
-            framing=framing,
-            shape=shape,
-            scaling=Scaling.fit(
-                train_rows,
-                columns,
-                "standard" if own else self.scaling,
-                per_series=own and columns.id is not None,
-            ),
-            spread=Spread(levels=levels, stretch=np.ones(shape.parameters), residuals=None),
-            tail=[],
-            seasonal=np.full((len(columns.known_series), K), np.nan),
-            simple=[],
-        )
-        return replace(learned, seasonal=learned.seasonal_of(train_rows))
-
-    def _choose_loss(self) -> Callable[..., Tensor]:
-        """The row loss."""
-        levels, loss = self._levels(), self.loss
-        if loss == "cross_entropy":
-            raise OptionError(
-                "loss='cross_entropy' is for classes, but a forecast is a number.", "Use 'auto'."
-            )
-        if loss == "quantile" and not levels:
-            raise OptionError("loss='quantile' needs quantiles.", "Give quantiles=(0.1, 0.5, 0.9).")
-        if isinstance(loss, Quantile) and not {0.5, *levels} <= set(loss.quantiles):
-            raise OptionError(
-                f"the loss has the quantiles {loss.quantiles}, but 0.5 and {levels} must be among them.",
-                "Use loss='auto', which takes the forecaster's own.",
-            )
-        kind, quantiles = self._kind()
-        if kind == "quantile":
-            return Quantile(quantiles)
-        return get_loss("squared" if loss == "auto" else loss)
-
-    def _kind(self) -> tuple[Kind, tuple[float, ...]]:
-        """What the network answers, and at which quantiles (the median is always among them)."""
-        levels, loss = self._levels(), self.loss
-        if isinstance(loss, Quantile):
-            return "quantile", tuple(loss.quantiles)
-        if loss == "quantile" or (loss == "auto" and levels):
-            return "quantile", tuple(sorted({*levels, 0.5}))
-        return ("gaussian" if loss == "gaussian" or isinstance(loss, Gaussian) else "point"), ()
 
     def _network(self, learned: Learned, panel: Panel, values: int) -> ForecastNetwork:
         features, shape = learned.framing.features(panel), learned.shape
@@ -744,10 +527,9 @@ class Forecaster(Estimator):
         require_int(every, "every", 1)
         table = self._table(data)
         check_table(table, self.columns_, self.missing)
-        raws = [self._used(raw) for raw in read_raw(table, self.columns_)]
+        raws = [used_rows(raw, self.until) for raw in read_raw(table, self.columns_)]
         firsts = [
-            min(self.context_, len(raw)) if start is None else self._first_row(raw, start, "start")
-            for raw in raws
+            min(self.context_, len(raw)) if start is None else first_row(raw, start, "start") for raw in raws
         ]
         spans = [slice(first, len(raw)) for first, raw in zip(firsts, raws)]
         before = [raw.rows(slice(0, span.start)) for raw, span in zip(raws, spans)]
