@@ -174,13 +174,13 @@ def test_what_is_given_stays_as_it_is() -> None:
     assert torch.equal(given, M) and torch.equal(in_place, gradient)
 
 
-def test_no_steps_leave_all_as_it_was() -> None:
+def test_no_sequences_give_no_gradient() -> None:
     problem = Problem(GRU(3, 5))
-    empty = native.unroll(
-        problem.cell, problem.params, problem.x[:0], torch.empty(0, dtype=torch.int64), problem.first
-    )
-    gradient, M = native.scan(empty, problem.influence["exact"], problem.d_output[:0])
-    assert torch.equal(M, problem.influence["exact"]) and not gradient.any()
+    none = torch.empty(0, dtype=torch.int64)
+    first = tuple(s[:0] for s in problem.first)
+    run = native.unroll(problem.cell, problem.params, problem.x[:0], none, first)
+    gradient, M = native.scan(run, problem.influence["exact"][:0], problem.d_output[:0])
+    assert M.shape[0] == 0 and not gradient.any()
 
 
 def test_what_has_no_kernel_goes_the_plain_way() -> None:
