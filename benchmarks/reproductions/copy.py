@@ -54,7 +54,7 @@ def memoryless(T: int) -> float:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Train every cell on every length."""
     kept = Kept(options)
-    lengths = (LONG,) if options.long else (10, 30, 100)
+    lengths = (LONG,) if options.long else (10, 30)
     seeds = options.seeds
     if options.quick:
         lengths, seeds = (10,), 1
