@@ -61,6 +61,11 @@ def use(engine: str) -> Iterator[None]:
         _selected.reset(token)
 
 
+def selected() -> str:
+    """The engine that `use` has selected here; "auto" where it has not."""
+    return _selected.get()
+
+
 def available(
     cell: Cell[Any, Any],
     device: torch.device | str = "cpu",

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from math import prod
 from typing import Any
 
 import torch
@@ -33,8 +34,9 @@ from torch import Tensor
 
 from saiki.cells import Cell
 from saiki.core.errors import ShapeError
-from saiki.engine import info
+from saiki.engine import run_layer
 from saiki.engine.cpu import NativeCPU
+from saiki.engine.dispatch import selected
 from saiki.engine.operators import plan_of, run_forward, text_of
 from saiki.learning import influence as plain
 from saiki.learning.influence import Approximation, Unrolled
@@ -119,15 +121,18 @@ def unroll(
     Raises:
         EngineError: "cpu" was asked for and cannot be had.
     """
-    asked = engine or info().selected
+    asked = engine or selected()
     if asked not in ("auto", "cpu") or not can_run(cell, x):
         return plain.unroll(cell, params, x, batch_sizes, first, engine=engine)
     values = {name: value.detach().contiguous() for name, value in params.items()}
-    cell.params(values)  # says what does not fit
     x, before = x.detach().contiguous(), tuple(s.detach().contiguous() for s in first)
     text = text_of(cell)
-    ordered = [values[name] for name in plan_of(text).names]
-    output, last, saved = run_forward(x, batch_sizes, ordered, before, text, (False,), True)
+    try:
+        ordered = [values[name] for name in plan_of(text).names]
+        output, last, saved = run_forward(x, batch_sizes, ordered, before, text, (False,), True)
+    except (KeyError, TypeError, ValueError):
+        run_layer(cell, [values], x, batch_sizes, [before])  # says in the library's words what does not fit
+        raise
     return NativeRun(cell, values, x, batch_sizes, before, output, cell.state_type(*last), saved[0])
 
 
@@ -156,13 +161,9 @@ def scan_(
     run: NativeRun, influence: Tensor, d_output: Tensor, approximation: Approximation = "exact"
 ) -> tuple[Tensor, Tensor]:
     """`scan` that brings a contiguous influence up to date where it lies: nothing is copied."""
-    plan = plan_of(text_of(run.cell))
-    kernel = plan.kernel(run.x.dtype)
-    rows, S = plain.influence_rows(run.cell, approximation), sum(run.cell.state_sizes)
-    shapes = run.cell.parameter_shapes()
-    P = sum(value.numel() for value in run.params.values())
-    B = run.first[0].shape[0]
-    columns = influence.shape[-1]
+    layout = _layout(run.cell)
+    plan, P, S, rows = layout.plan, layout.P, layout.S, plain.influence_rows(run.cell, approximation)
+    B, columns = run.first[0].shape[0], influence.shape[-1]
     if influence.shape[:2] != (B, rows) or columns not in (P, P + S):
         raise ShapeError(
             f"influence is {tuple(influence.shape)} but must be {(B, rows, P)}, or {(B, rows, P + S)} with "
@@ -173,15 +174,9 @@ def scan_(
     if not run.x.shape[0]:
         return gradient.zero_(), influence
     whole = influence.view(B * rows, columns)
-    parts: dict[str, tuple[Tensor, Tensor]] = {}
-    place = 0
-    for name in shapes:
-        end = place + run.params[name].numel()
-        parts[name] = (whole[:, place:end], gradient[place:end])
-        place = end
-    flat = [parts[name] for name in plan.names]
-    initial = (whole[:, P:], gradient[P:]) if columns > P else (None, None)
-    kernel.influence(
+    sizes = layout.sizes if columns == P else (*layout.sizes, S)
+    blocks, sums = whole.split(sizes, 1), gradient.split(sizes)
+    plan.kernel(run.x.dtype).influence(
         run.x,
         run.batch_sizes.contiguous(),
         (
@@ -191,12 +186,32 @@ def scan_(
             run.saved,
             d_output.detach().contiguous(),
         ),
-        (*plan.slots([*(m for m, _ in flat), None]), initial[0]),
-        (*plan.slots([*(g for _, g in flat), None]), initial[1]),
+        layout.slots(blocks, columns > P),
+        layout.slots(sums, columns > P),
         approximation,
         torch.get_num_threads(),
     )
     return gradient, influence
+
+
+class _Layout:
+    """Where a cell's parameters stand among the columns, and the kernels' order of them."""
+
+    def __init__(self, cell: Cell[Any, Any]) -> None:
+        self.plan = plan_of(text_of(cell))
+        shapes = cell.parameter_shapes()
+        self.sizes = tuple(prod(shape) for shape in shapes.values())
+        self.P, self.S = sum(self.sizes), sum(cell.state_sizes)
+        names = list(shapes)
+        self._order = [names.index(name) for name in self.plan.names]
+
+    def slots(self, parts: Sequence[Tensor], initial: bool) -> tuple[Tensor | None, ...]:
+        """Parts by parameter, and one for the initial state, as the kernels take them."""
+        taken: tuple[Tensor | None, ...] = self.plan.slots([*(parts[k] for k in self._order), None])
+        return (*taken, parts[-1] if initial else None)
+
+
+_layout = lru_cache(maxsize=1024)(_Layout)
 
 
 def can_run(cell: Cell[Any, Any], x: Tensor) -> bool:
