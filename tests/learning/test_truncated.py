@@ -134,7 +134,7 @@ CELLS = {
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(("window", "stride"), [(11, None), (40, None), (21, 10), (12, 1)])
+@pytest.mark.parametrize(("window", "stride"), [(11, None), (21, 10), (12, 1)])
 @pytest.mark.parametrize("odd", [False, True], ids=["plain", "masked and weighted"])
 def test_a_window_over_everything_gives_the_gradient_of_bptt(cell, window, stride, odd):
     network, batch = stack(CELLS[cell]), batch_of(masked=odd, weighted=odd)

@@ -200,15 +200,15 @@ def _blocks(stream: Any, block: int) -> Iterator[tuple[Any, Any]]:  # noqa: ANN4
 
 
 def _absolute(prediction: Array, target: Array) -> Array:
-    return np.abs(prediction - target)
+    return np.asarray(np.abs(prediction - target))
 
 
 def _squared(prediction: Array, target: Array) -> Array:
-    return (prediction - target) ** 2
+    return np.asarray((prediction - target) ** 2)
 
 
 def _zero_one(prediction: Array, target: Array) -> Array:
-    return (prediction != target).astype(np.float64)
+    return np.asarray(prediction != target, dtype=np.float64)
 
 
 _KINDS: dict[str, Callable[[Array, Array], Array]] = {

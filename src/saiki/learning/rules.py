@@ -47,7 +47,7 @@ class RuleState:
         """
         fresh = self.to_tensors()
         for value in fresh.values():
-            value[rows] = 0
+            value[rows.to(value.device)] = 0  # steps are counted on the CPU, states live with the weights
         return RuleState(fresh)
 
 

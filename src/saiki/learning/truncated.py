@@ -79,7 +79,8 @@ class TruncatedBPTT:
     @property
     def sentence(self) -> str:
         """What the rule does, for a report."""
-        apart = "" if self.every == self.window else f", an update every {self.every}"
+        often = "step" if self.every == 1 else f"{self.every} steps"
+        apart = "" if self.every == self.window else f", an update every {often}"
         cut = f"cut off after {self.window} step{'' if self.window == 1 else 's'}{apart}"
         return f"Back-propagation through time, {cut}; the state is carried on."
 

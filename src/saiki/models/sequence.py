@@ -519,6 +519,7 @@ class SequenceEstimator(OnlineSequences):
             ],
             splits=[Split(name=s["name"], count=s["sequences"], unit="sequences") for s in splits],
             loss=self._loss_shown(),
+            notes=self._stream_notes(),
         )
 
     def _facts(self) -> list[Fact]:

@@ -9,6 +9,7 @@ else; so rows in blocks of any size give the same bits as rows one at a time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -158,7 +159,7 @@ class OnlineSequences(Estimator):
         network = self._build(layers, self.features_.size, self.outputs_)
         parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
         self.network_ = network.eval()
-        self.record_ = FitRecord(parameters=parameters, seed=self.seed_)
+        self.record_ = FitRecord(parameters=parameters, seed=self.seed_, clip_norm=self._training().clip_norm)
         self.metrics_, self.baselines_, self.details_ = {}, [], {}
         self.parameter_note_ = parameter_note(parameters, 0, len(rows.arrays))
         self._open_stream(len(rows.arrays))
@@ -196,14 +197,18 @@ class OnlineSequences(Estimator):
             targets=batch.targets.to(device),
             mask=None if batch.mask is None else batch.mask.to(device),
         )
-        self.stream_.learn(batch, weights=learn)
+        begun = time.monotonic()
+        made = self.stream_.learn(batch, weights=learn)
         if running is not None:
             self.running_ = running
             names = self.features_.scaler.columns
             self.features_ = replace(self.features_, scaler=running.fixed(names))
             seen = self.stream_.rows
+            for update in made if learn else ():
+                self.record_.add_update(*update)
             self.record_ = replace(
                 self.record_,
+                seconds=self.record_.seconds + time.monotonic() - begun,
                 training_values=seen * self.n_features_in_,
                 training_sequences=self.stream_.streams,
             )
@@ -264,6 +269,16 @@ class OnlineSequences(Estimator):
         if hasattr(self, "stream_"):
             self.stream_.end(streams)
         return self
+
+    def _stream_notes(self) -> list[str]:
+        """What a report says of the stream."""
+        if not hasattr(self, "stream_"):
+            return []
+        rows = self.stream_.rows
+        if self.running_ is None:
+            return [f"The figures are of the network as it was fitted; {rows:,} rows of a stream came after."]
+        rule = self.stream_.rule
+        return [] if self.rule is not None else [str(getattr(rule, "sentence", f"Learned with {rule!r}."))]
 
     def _require_streams(self, rows: Rows) -> None:
         if len(rows.arrays) != self.stream_.streams:
