@@ -30,8 +30,8 @@ from saiki.learning.influence import (
     numbers_of,
     output_slice,
     pieces,
-    scan,
 )
+from saiki.learning.influence_native import NativeRun, scan
 from saiki.learning.jacobians import Jacobians
 from saiki.learning.levels import Level, Link, trained_of, whole_jacobian
 from saiki.learning.linearise import known, linearise
@@ -42,7 +42,7 @@ class Way(NamedTuple):
 
     level: Level
     links: list[Link]
-    run: Unrolled
+    run: Unrolled | NativeRun
 
 
 class Reach(NamedTuple):
@@ -227,7 +227,7 @@ def local_gradients(
     return gradients, direct
 
 
-def _input_error(run: Unrolled, error: Tensor) -> Tensor:
+def _input_error(run: Unrolled | NativeRun, error: Tensor) -> Tensor:
     """(N, I) ∂L/∂x_t of each row by way of the same step's output alone, from (N, K) ∂L/∂y_t."""
     cell, s = run.steps.cell, run.steps
     parts = {name: torch.zeros_like(value) for name, value in zip(cell.states, s.after)}

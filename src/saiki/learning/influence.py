@@ -85,11 +85,11 @@ def unroll(
         x: (N, I) packed and time-major.
         batch_sizes: (T,) int64 on the CPU, never rising.
         first: the state before the chunk, (B, size) each, B = batch_sizes[0].
-        engine: as `saiki.engine.run_layer` takes it.
+        engine: for the twin in the kernels. Here it is always the reference engine, which alone tells gates.
     """
     values = {name: value.detach() for name, value in params.items()}
     with torch.no_grad():
-        ran = run_layer(cell, [values], x.detach(), batch_sizes, [first], engine=engine, trace=True)
+        ran = run_layer(cell, [values], x.detach(), batch_sizes, [first], engine="reference", trace=True)
     trace = ran.traces[0]
     after = cell.state_type(*(trace[name] for name in cell.states))
     sizes = batch_sizes.tolist()

@@ -16,7 +16,8 @@ from saiki.core.names import choose
 from saiki.core.ragged import Ragged
 from saiki.learning.carried import fresh_states, require_batch, require_carrying, stack_state, state_tensors
 from saiki.learning.cascade import Source, Way, fresh_influence, local_gradients, sources, whole_gradients
-from saiki.learning.influence import Approximation, initial_columns, unroll
+from saiki.learning.influence import Approximation, initial_columns
+from saiki.learning.influence_native import unroll
 from saiki.learning.jacobians import parameter_count
 from saiki.learning.levels import Level, run_front, take_apart
 from saiki.learning.linearise import known
@@ -25,6 +26,7 @@ from saiki.learning.rules import RuleState, objective, sequence_weights
 from saiki.learning.sources import Batch
 from saiki.losses import RowLoss
 from saiki.nn import Dropout, Stack
+from saiki.nn.flow import require_features
 
 APPROXIMATIONS: dict[str, Approximation] = {"exact": "exact", "snap1": "snap1", "eprop": "eprop"}
 
@@ -255,9 +257,17 @@ class _Pass:
         if x.N:
             for k, level in enumerate(self.levels):
                 x, links = run_front(level.front, x)
+                require_features(x, level.cell.input_size, level.layer._weight, level.name)
                 states = self.states[k]
                 first = states if everyone else tuple(s.index_select(0, order) for s in states)
-                run = unroll(level.cell, level.parameters(), x.data, x.batch_sizes, first)
+                run = unroll(
+                    level.cell,
+                    level.parameters(),
+                    x.data,
+                    x.batch_sizes,
+                    first,
+                    engine=level.layer.engine,
+                )
                 ways.append(Way(level, links, run))
                 x = x.with_data(run.output)
                 self.states[k] = (
