@@ -20,6 +20,7 @@ from saiki.core.errors import (
     UsageError,
 )
 from saiki.learning import BPTT, Observer, Training, TruncatedBPTT
+from saiki.learning.prequential import prequential
 from saiki.learning.rtrl import RTRL
 from saiki.models import Forecaster, load
 from saiki.models.forecast_online import online_rule
@@ -288,6 +289,18 @@ def test_a_stream_that_changes_is_followed():
     still = frozen.update(y[90:], learn=False).online_.forecasts
     error, other = (np.abs(f.truth - f.point)[-40:].mean() for f in (found, still))
     assert error < 0.5 * other, (error, other)
+
+
+def test_a_prequential_run_is_the_updates_errors():
+    y = wave(100)
+    found = prequential(small().fit(y[:90]), list(y[90:, None]))
+    block = small().fit(y[:90]).update(y[90:]).online_
+    assert len(found) == 10
+    np.testing.assert_allclose(found.mean, block.metrics["mae"])
+    layers = [{"type": "gru", "hidden_size": 3, "num_layers": 2}, {"type": "dense", "size": 4}]
+    deep = small(network=layers, rule=RTRL(), training=Training(refit="all")).fit(y[:90])
+    assert len(prequential(deep, y[90:])) == 10
+    assert list(deep.network_.layers) == ["gru", "dense", "head"]
 
 
 def test_which_rule_learns_online():

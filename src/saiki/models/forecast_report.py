@@ -72,7 +72,7 @@ def report_of(model: Forecaster) -> str:
             Split(
                 name=part["name"],
                 count=part["windows"],
-                unit="windows",
+                unit="windows" if model.mode == "window" else "origins",
                 span=part["span"],
                 missing=part["missing"],
             )

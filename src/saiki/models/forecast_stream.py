@@ -30,7 +30,7 @@ from saiki.models.forecast_scores import Forecasts
 from saiki.models.forecast_table import Columns, Raw
 from saiki.models.forecast_windows import Array, WindowSource
 from saiki.models.options import Layer
-from saiki.nn import Dense, Stack
+from saiki.nn import Dense, DenseConfig, Stack
 from saiki.nn.flow import Layer as FlowLayer
 from saiki.nn.recurrent import RecurrentLayer
 
@@ -78,7 +78,8 @@ def build_stack(
         OptionError: a layer looks at other steps or runs backwards, or nothing is recurrent.
     """
     outputs = shape.horizon * shape.targets * shape.parameters
-    stack = Stack.build(layers, features, outputs, generator=source, dtype=dtype, device=device)
+    head = ("head", DenseConfig(size=outputs))
+    stack = Stack.build([*layers, head], features, generator=source, dtype=dtype, device=device)
     recurrent = False
     for name, layer in stack.layers.items():
         if isinstance(layer, RecurrentLayer):
@@ -108,14 +109,14 @@ def start_at_level(network: Stack, shape: ForecastShape, targets: Array) -> None
     """Set the head so that the first forecast is the level, with the spread of what came after it.
 
     Args:
-        network: as `build_stack` made it; a head that is not its last layer is left alone.
+        network: as `build_stack` made it.
         shape: what it answers.
         targets: (n, H, K) of the training rows.
     """
-    head = list(network.layers.values())[-1]
-    if isinstance(head, Dense) and head.bias is not None:
-        head.weight.zero_()
-        head.bias.copy_(spread_bias(targets, shape).to(head.bias))
+    head = network.layers["head"]
+    assert isinstance(head, Dense) and head.bias is not None
+    head.weight.zero_()
+    head.bias.copy_(spread_bias(targets, shape).to(head.bias))
 
 
 @dataclass(frozen=True, eq=False)

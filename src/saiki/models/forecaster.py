@@ -94,7 +94,8 @@ class Forecaster(Estimator):
 
     Args:
         horizon: H, steps ahead.
-        context: C, past steps a forecast looks at; None takes two seasons, and at least the horizon.
+        context: C, past steps a forecast looks at; None takes two seasons, and at least the horizon. In a
+            stream the simple models look at C rows, the network at all.
         targets: columns to forecast; None takes every number column without another role.
         time: time column; None finds it.
         id: column that tells series apart, for long tables.
@@ -111,9 +112,10 @@ class Forecaster(Estimator):
         scaling: "series" (standard, each id by itself), "standard", "minmax" or None, all fixed after the
             training rows; in a stream also "running", mean and spread of about the last 10 C rows.
         window_scaling: what is taken away from each window and given back after: its "last" or "mean" value,
-            or None. With it, adding a constant to a series shifts its forecasts by that constant.
+            or None; a stream has a running mean of about C rows. With it, adding a constant to a series
+            shifts its forecasts by that constant.
         level: show the network what window scaling took away; the sentence above then no longer holds.
-        highway: add a linear map of the window's own lags, started at its ridge solution.
+        highway: add a linear map of the window's own lags, started at its ridge solution; a stream has none.
         calibrate: stretch the quantiles until each has its share of the validation part.
         missing: "error", "interpolate" (inside each context) or "mask" (0 and a flag). Missing targets are
             left out of loss and figures.
@@ -136,11 +138,11 @@ class Forecaster(Estimator):
             (outputs, targets[, mask]). Losses of points take their quantiles from the residuals.
         lr: see `Estimator`.
         max_epochs: see `Estimator`.
-        batch_size: windows an update.
+        batch_size: windows an update; in a stream series an update.
         patience: see `Estimator`.
         training: see `Estimator`.
         rule: see `Estimator`. A window of the past is a sequence of its own with its answer at the end, so
-            BPTT is the one rule for windows.
+            BPTT is the one rule for windows. A stream takes any; None is truncated BPTT over the context.
         baselines: see `Estimator`.
         random_state: see `Estimator`.
         device: see `Estimator`.
