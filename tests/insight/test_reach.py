@@ -181,6 +181,17 @@ def test_input_gradients_agree_with_autograd_in_a_stack_with_a_loss_and_ragged_l
         np.testing.assert_allclose(found.input.values[row, :n], g.norm(dim=1).flip(0).numpy(), rtol=1e-8)
 
 
+def test_a_single_layer_and_a_target_that_was_not_observed(rng):
+    x = Ragged.from_list(sequences(5, 4, rng=rng))
+    layer = nn.GRU(3, 2, dtype=F64, generator=rng)
+    found = gradient_reach(layer, x)
+    assert [each.name for each in found.layers] == ["gru"] and (found.input.values[0, :5] > 0).all()
+    network = stack(nn.GRUConfig(hidden_size=2), nn.MeanConfig(), rng=rng)
+    targets, mask = torch.zeros(2, 2, dtype=F64), torch.tensor([[True, False], [False, False]])
+    found = gradient_reach(network, Batch(x, targets, mask), loss=Squared())
+    assert (found.input.values[0, :5] > 0).all() and np.isnan(found.input.values[1]).all()
+
+
 def test_both_directions_and_all_layers_are_there_and_the_backward_one_reads_from_the_end(rng):
     network = stack(nn.LSTMConfig(hidden_size=3, num_layers=2, bidirectional=True), rng=rng)
     x = sequences(5, 3, rng=rng)

@@ -141,7 +141,8 @@ def gradient_reach(
         network: a `Stack` or a recurrent layer; of an estimator `network_`, of a forecaster `network_.stack`.
         data: sequences as the network takes them, or a `Batch` with targets.
         loss: one value a row; wants a `Batch`. L_T is then the loss of the last step (or of the one answer of
-            a network that pools). Without it L_T = ½‖y_T‖², the squared error against zero.
+            a network that pools); where its target was not observed, the input has no gradient (NaN). Without
+            a loss L_T = ½‖y_T‖², the squared error against zero.
         max_lag: the largest k. Every lag is measured; of layers with more than 64 numbers of state those up
             to 32, and beyond them one in every 5 %.
         sequences: the most to look at, taken evenly; None takes all.
@@ -280,6 +281,7 @@ def _norm(matrices: Tensor, log_scale: Tensor) -> Floats:
 def _input_norms(ran: Ran, batch: Batch, loss: RowLoss | None, lags: NDArray[np.int64]) -> Curve:
     """(B, lags) ‖∂L_T/∂x_{T-k}‖₂; a sequence's loss reaches its own input alone, so one pass serves all."""
     y = last_rows(ran)
+    missed = torch.zeros(ran.x.B, dtype=torch.bool)  # without a target there is no loss
     if loss is None:
         value = 0.5 * (y * y).sum()
     else:
@@ -288,6 +290,8 @@ def _input_norms(ran: Ran, batch: Batch, loss: RowLoss | None, lags: NDArray[np.
         if batch.per_step:
             targets, mask = targets[last], None if mask is None else mask[last]
         value = loss(y, targets, mask).sum()
+        if mask is not None:
+            missed = ~mask.reshape(len(mask), -1).any(dim=1).cpu()
     taken: Tensor | None = None
     if value.requires_grad:
         (taken,) = torch.autograd.grad(value, ran.x.data, allow_unused=True)
@@ -297,4 +301,4 @@ def _input_norms(ran: Ran, batch: Batch, loss: RowLoss | None, lags: NDArray[np.
     lengths = ran.x.lengths.numpy()
     step = lengths[:, None] - 1 - lags[None]  # (B, lags)
     taken_at = np.take_along_axis(norms, np.maximum(step, 0), axis=1)
-    return Curve(np.where(step >= 0, taken_at, np.nan))
+    return Curve(np.where((step >= 0) & ~missed.numpy()[:, None], taken_at, np.nan))
