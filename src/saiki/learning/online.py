@@ -148,11 +148,12 @@ class Online:
         self.rows += came
         return made
 
-    def end(self, streams: Sequence[int] | Tensor | None = None) -> list[OnlineUpdate]:
+    def end(self, streams: Sequence[int] | Tensor | None = None, *, learn: bool = True) -> list[OnlineUpdate]:
         """The sequences end here: rows that wait are learned from, and the next rows begin new sequences.
 
         Args:
             streams: numbers of the streams that end; None: all.
+            learn: False drops the rows that wait, such as one whose loss is not finite.
         Raises:
             As `learn` does; ShapeError: no such stream.
         """
@@ -167,7 +168,7 @@ class Online:
         if self.waiting is not None:
             out = torch.where(ended, self.waiting.inputs.lengths, 0)
             last = rows_between(self.waiting, 0, out)
-            made = self._learned([last] if last.inputs.N else [], rows_between(self.waiting, out))
+            made = self._learned([last] if last.inputs.N and learn else [], rows_between(self.waiting, out))
         self.state = self.state.reset(ended.to(next(iter(self.state.tensors.values())).device))
         return made
 
@@ -206,7 +207,8 @@ class Online:
             raise NonFiniteError(
                 f"the {'gradient' if bool(torch.isfinite(losses).all()) else 'loss'} of update "
                 f"{self.updates + 1} is not finite; nothing of these rows was learned.",
-                f"Try a lower rate (lr is {self.lr:g}) or clipping (clip_norm=1.0).",
+                f"Try a lower rate (lr is {self.lr:g}) or clipping (clip_norm=1.0). If a row that waited "
+                "is at fault, ending the stream with learn=False drops it.",
             )
         limit = self.options.clip_norm
         if self.options.clip_value is not None:

@@ -223,7 +223,7 @@ class OnlineSequences(Estimator):
         if self.tokens_:
             return [torch.from_numpy(tokens(a)) for a in rows.arrays], self.running_
         arrays, features, running = rows.arrays, self.features_, self.running_
-        if running is not None and sum(rows.lengths):
+        if running is not None and sum(rows.lengths) > 0:
             flat, order = np.concatenate(arrays), rows.in_time()
             scaled = np.empty_like(flat)
             scaled[order], running = running.advance(flat[order])
@@ -257,17 +257,18 @@ class OnlineSequences(Estimator):
         said = self.stream_.answer(Ragged.from_list(inputs).to(device))
         return torch.cat(said.to_list()).cpu().numpy(), rows
 
-    def end_stream(self, streams: Sequence[int] | None = None) -> Self:
+    def end_stream(self, streams: Sequence[int] | None = None, *, learn: bool = True) -> Self:
         """The sequences of the stream end here: what waits is learned from, and the next rows begin anew.
 
         Weights, optimiser and scaling stay.
 
         Args:
             streams: numbers of the streams that end; None: all.
+            learn: False drops the rows that wait for their chunk to be full.
         """
         self._require_fitted()
         if hasattr(self, "stream_"):
-            self.stream_.end(streams)
+            self.stream_.end(streams, learn=require_bool(learn, "learn"))
         return self
 
     def _stream_notes(self) -> list[str]:
