@@ -316,7 +316,7 @@ template <class T>
 struct Walk {
     const T *e, *self, *second, *keep, *pass, *others;
     const T *const *z, *const *delta;  // steps hold these addresses
-    std::size_t numbers, e_numbers, addresses, unit;
+    std::size_t numbers, e_numbers, addresses, delta_addresses, unit;
     bool errors;
 
     SAIKI_INLINE Walk(const InfluenceShared<T>& s, const StepJacobian<T>& step, const Segment& one, std::size_t row) {
@@ -327,29 +327,32 @@ struct Walk {
         self = (one.of_y ? step.self_second : step.self) + u;
         second = step.self_second + u, keep = step.keep + u, pass = step.pass + u, others = step.others + u;
         z = address_of(step, one.factor);
-        delta = s.plan.jordan && !one.of_y ? &step.through : &step.delta;
         errors = step.delta != nullptr;
+        delta = !errors ? &s.zeros : s.plan.jordan && !one.of_y ? &step.through : &step.delta;
+        delta_addresses = errors ? addresses : 0;
     }
     SAIKI_INLINE void next() {
         e += e_numbers;
         self += numbers, second += numbers, keep += numbers, pass += numbers, others += numbers;
         if (z) z += addresses;
-        delta += addresses;
+        delta += delta_addresses;
     }
 };
 
 /// `rows` rows of a segment from `row` on, `vectors` vectors of their columns from `column` on, of which the last has
-/// `last` numbers, through a chunk of steps of sequence b. `two`: the unit's states are h and c.
-template <class T, std::size_t rows, std::size_t vectors, bool two>
+/// `last` numbers, through a chunk of steps of sequence b. `two`: the unit's states are h and c; then `special`: its rows
+/// enter with h. Otherwise `special`: they act on the other units, too.
+template <class T, std::size_t rows, std::size_t vectors, bool two, bool special>
 void sparse_rows(const InfluenceShared<T>& s, const StepJacobian<T>* steps, std::size_t count_of_steps, const InfluenceBlock<T>& block,
                  const Segment& one, std::size_t b, std::size_t row, std::size_t column, std::size_t last) {
     constexpr std::size_t W = width<T>;
-    const bool output = one.stage == Stage::second, spread = one.stage == Stage::spread;
     const std::size_t place = row * block.columns + column;
     T* const m = block.m + b * (two ? 2 : 1) * block.stride + place;
     Vec<T> h[rows][vectors], c[rows][vectors], gradient[rows][vectors];
     const auto count = [&](std::size_t v) { return v + 1 < vectors ? W : last; };
+#pragma GCC unroll 4
     for (std::size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 4
         for (std::size_t v = 0; v < vectors; ++v) {
             const std::size_t at = r * block.columns + v * W;
             h[r][v] = load_units(m + at, count(v));
@@ -360,32 +363,44 @@ void sparse_rows(const InfluenceShared<T>& s, const StepJacobian<T>* steps, std:
     for (std::size_t t = 0; t < count_of_steps; ++t, own.next()) {
         const T* const factor = *own.z + column;
         Vec<T> z[vectors];
+#pragma GCC unroll 4
         for (std::size_t v = 0; v < vectors; ++v) z[v] = load_units(factor + v * W, count(v));
+#pragma GCC unroll 4
         for (std::size_t r = 0; r < rows; ++r) {
             const Vec<T> self = broadcast(own.self[r]), e = broadcast(own.e[r]);
             if constexpr (two) {
                 const Vec<T> keep = broadcast(own.keep[r]), pass = broadcast(own.pass[r]), second = broadcast(own.second[r]);
+#pragma GCC unroll 4
                 for (std::size_t v = 0; v < vectors; ++v) {
                     const Vec<T> enters = e * z[v];
-                    c[r][v] = output ? fma(keep, c[r][v], self * h[r][v]) : fma(keep, c[r][v], fma(self, h[r][v], enters));
-                    h[r][v] = output ? fma(pass, c[r][v], fma(second, h[r][v], enters)) : fma(pass, c[r][v], second * h[r][v]);
+                    if constexpr (special) {
+                        c[r][v] = fma(keep, c[r][v], self * h[r][v]);
+                        h[r][v] = fma(pass, c[r][v], fma(second, h[r][v], enters));
+                    } else {
+                        c[r][v] = fma(keep, c[r][v], fma(self, h[r][v], enters));
+                        h[r][v] = fma(pass, c[r][v], second * h[r][v]);
+                    }
                 }
             } else {
+#pragma GCC unroll 4
                 for (std::size_t v = 0; v < vectors; ++v) h[r][v] = fma(self, h[r][v], e * z[v]);
             }
-            if (!own.errors) continue;
             const Vec<T> d = broadcast((*own.delta)[own.unit + r]);
+#pragma GCC unroll 4
             for (std::size_t v = 0; v < vectors; ++v) gradient[r][v] = fma(d, h[r][v], gradient[r][v]);
-            if (!two && spread)
+            if constexpr (!two && special)
+#pragma GCC unroll 4
                 for (std::size_t v = 0; v < vectors; ++v) gradient[r][v] = fma(broadcast(own.others[r]), z[v], gradient[r][v]);
         }
     }
+#pragma GCC unroll 4
     for (std::size_t r = 0; r < rows; ++r)
+#pragma GCC unroll 4
         for (std::size_t v = 0; v < vectors; ++v) {
             const std::size_t at = r * block.columns + v * W;
             store_units(m + at, h[r][v], count(v));
             if constexpr (two) store_units(m + block.stride + at, c[r][v], count(v));
-            store_units(block.gradient + place + at, gradient[r][v], count(v));
+            if (own.errors) store_units(block.gradient + place + at, gradient[r][v], count(v));
         }
 }
 
@@ -433,19 +448,23 @@ void sparse_block(const InfluenceShared<T>& s, const StepJacobian<T>* steps, std
                     sparse_vector<T, two>(s, steps, count, block, one, b, u, one.to - u < W ? one.to - u : W);
                 continue;
             }
-            // few columns go with many rows, so that no multiply-add waits for the one before
-            const std::size_t vectors = blocks_of(block.columns, W);
-            std::size_t u = row;
-            const auto across = [&]<std::size_t height>() {
-                for (std::size_t v = 0; v < vectors; v += 2) {
-                    const std::size_t left = block.columns - v * W;
-                    if (left > W) sparse_rows<T, height, 2, two>(s, steps, count, block, one, b, u, v * W, left < 2 * W ? left - W : W);
-                    else sparse_rows<T, height, 1, two>(s, steps, count, block, one, b, u, v * W, left);
-                }
-                u += height;
+            // eight vectors go together, so that no multiply-add waits for the one before: the fewer across, the more rows
+            const std::size_t columns = block.columns;
+            const auto down = [&]<std::size_t height, std::size_t across>(std::size_t v, std::size_t last) {
+                const auto with = [&]<bool special>() {
+                    std::size_t u = row;
+                    for (; u + height <= one.to; u += height) sparse_rows<T, height, across, two, special>(s, steps, count, block, one, b, u, v * W, last);
+                    for (; u < one.to; ++u) sparse_rows<T, 1, across, two, special>(s, steps, count, block, one, b, u, v * W, last);
+                };
+                if (one.stage == (two ? Stage::second : Stage::spread)) with.template operator()<true>();
+                else with.template operator()<false>();
             };
-            while (u + 4 <= one.to) across.template operator()<4>();
-            while (u < one.to) across.template operator()<1>();
+            for (std::size_t v = 0; v * W < columns;) {
+                const std::size_t left = blocks_of(columns - v * W, W), rest = columns - (v + left - 1) * W;
+                if (left >= 4) down.template operator()<2, 4>(v, left == 4 ? rest : W), v += 4;
+                else if (left >= 2) down.template operator()<4, 2>(v, left == 2 ? rest : W), v += 2;
+                else down.template operator()<4, 1>(v, rest), v += 1;
+            }
         }
     }
 }
@@ -522,7 +541,8 @@ void influence(const Spec& spec, const Batch<T>& batch, const Influence<T>& run,
     const std::size_t cache = std::size_t(3) << 18, bytes = s.B * plan.numbers * sizeof(T);
     s.at_once = cache / (bytes + 1);
     if (s.at_once < 1) s.at_once = 1;
-    if (s.at_once > 64) s.at_once = 64;
+    const std::size_t most_steps = plan.exact ? 64 : 32;
+    if (s.at_once > most_steps) s.at_once = most_steps;
     if (s.at_once > batch.steps) s.at_once = batch.steps;
     const bool turns = s.at_once < batch.steps;
     for (int k = 0; k < (turns ? 2 : 1); ++k) {
