@@ -99,6 +99,16 @@ def gru_after(p, x, s):
     return {"h": h}, h
 
 
+def elementwise_lstm(p, x, s):
+    """The LSTM with a diagonal R, kept as one row a gate."""
+    r = dict(zip("ifgo", p["weight_hh"]))
+    a = split(p["weight_ih"] @ x + p["bias"], "ifgo")
+    i, f, o = (sigmoid(a[gate] + r[gate] * s["h"]) for gate in "ifo")
+    c = f * s["c"] + i * np.tanh(a["g"] + r["g"] * s["h"])
+    h = o * np.tanh(c)
+    return {"h": h, "c": c}, h
+
+
 def shapes(gates, peepholes=0):
     found = {"weight_ih": (gates * H, I), "weight_hh": (gates * H, H), "bias": (gates * H,)}
     return found | ({"weight_ph": (peepholes, H)} if peepholes else {})
@@ -126,6 +136,13 @@ CELLS = {
     ),
     "gru_before": (gru_before, "gru", {"reset": "before"}, shapes(3), {"h": H}),
     "gru_after": (gru_after, "gru", {"reset": "after"}, shapes(3) | {"bias_hn": (H,)}, {"h": H}),
+    "elementwise_lstm": (
+        elementwise_lstm,
+        "elementwise_lstm",
+        {},
+        shapes(4) | {"weight_hh": (4, H)},
+        HC,
+    ),
 }
 
 
