@@ -46,6 +46,7 @@ struct InfluenceShared {
     const Batch<T>& batch;
     const Influence<T>& run;
     StepJacobianPlan<T> plan;
+    Returns<T> returns;
     const std::size_t* offsets;
     InfluenceBlock<T> blocks[parameter_count + 1];
     std::size_t block_count = 0, panels = 0;
@@ -492,7 +493,7 @@ void prepare(const InfluenceShared<T>& s, std::size_t t, std::size_t b, StepJaco
     step.h_prev = of.h_prev, step.y_prev = of.y_prev;
     step.h = s.plan.jordan ? of.saved : of.output;
     step.delta = run.d_output ? run.d_output + n * run.d_output_stride : nullptr;
-    fill_step_jacobian(s.spec, s.plan, run.approximation, run.parameters, of, step);
+    fill_step_jacobian(s.spec, s.plan, run.approximation, run.parameters, s.returns, of, step);
 }
 
 /// Columns of M that a panel starts and ends with.
@@ -509,8 +510,8 @@ InfluencePanel<T> panel_at(const InfluenceShared<T>& s, std::size_t p) {
 template <class T>
 void influence(const Spec& spec, const Batch<T>& batch, const Influence<T>& run, int threads) {
     Scratch scratch;
-    InfluenceShared<T> s{spec, batch, run, StepJacobianPlan<T>(spec, run.approximation), nullptr, {}, 0, 0, nullptr, {}, {}, 0, 0};
-    const auto& plan = s.plan;
+    const StepJacobianPlan<T> plan(spec, run.approximation);
+    InfluenceShared<T> s{spec, batch, run, plan, Returns<T>(plan), nullptr, {}, 0, 0, nullptr, {}, {}, 0, 0};
     std::size_t P = 0;
     for (std::size_t k = 0; k <= initial_state; ++k) {
         if (!run.influence[k]) continue;
@@ -536,6 +537,8 @@ void influence(const Spec& spec, const Batch<T>& batch, const Influence<T>& run,
     T* const zeros = scratch.take<T>(most);
     for (std::size_t n = 0; n < most; ++n) zeros[n] = 0;
     s.zeros = zeros;
+    s.returns.back = scratch.take<T>(s.returns.rows * s.returns.columns);
+    s.returns.fill(plan, run.parameters);
 
     // as many steps at once as leave their matrices in half of a core's second-level cache
     const std::size_t cache = std::size_t(3) << 18, bytes = s.B * plan.numbers * sizeof(T);

@@ -96,6 +96,35 @@ SAIKI_INLINE void combine(T* to, std::size_t n, const T (&coefficient)[terms], c
     }
 }
 
+/// Weights that sparse rules need in pairs, multiplied once a call: what leaves a unit and comes back to it in one step.
+/// GRU that resets before: back[m, u] = R_r[m, u] R_n[u, m]; Jordan: back[u, k] = V[u, k] W_y[k, u].
+template <class T>
+struct Returns {
+    T* back = nullptr;
+    std::size_t rows = 0, columns = 0;
+
+    Returns(const StepJacobianPlan<T>& plan) {
+        if (!plan.exact && (plan.before || plan.jordan)) rows = plan.z.H, columns = plan.jordan ? plan.z.K : plan.z.H;
+    }
+    void fill(const StepJacobianPlan<T>& plan, const T* const* parameters) const {
+        const std::size_t H = plan.z.H;
+        const T* const there = plan.jordan ? parameters[weight_yh] : parameters[weight_hh];
+        const T* const here = plan.jordan ? parameters[weight_hy] : parameters[weight_hh] + 2 * H * H;
+        for (std::size_t m = 0; m < rows; ++m)
+            for (std::size_t u = 0; u < columns; ++u) back[m * columns + u] = there[m * columns + u] * here[u * H + m];
+    }
+};
+
+/// to[k] += factor · row[k] for k < n.
+template <class T>
+SAIKI_INLINE void add_scaled(T* to, std::size_t n, T factor, const T* row) {
+    constexpr std::size_t W = width<T>;
+    for (std::size_t k = 0; k < n; k += W) {
+        const std::size_t count = n - k < W ? n - k : W;
+        store_units(to + k, fma(broadcast(factor), load_units(row + k, count), load_units(to + k, count)), count);
+    }
+}
+
 /// What the step's Jacobian is told from: rows of the forward pass.
 template <class T>
 struct StepOf {
@@ -108,8 +137,8 @@ struct StepOf {
 
 /// Fill in a step; `x`, `h_prev`, `y_prev`, `h` and `delta` are there already.
 template <class T>
-void fill_step_jacobian(const Spec& s, const StepJacobianPlan<T>& plan, Approximation approximation, const T* const* parameters, const StepOf<T>& of,
-                        StepJacobian<T>& step) {
+void fill_step_jacobian(const Spec& s, const StepJacobianPlan<T>& plan, Approximation approximation, const T* const* parameters,
+                        const Returns<T>& returns, const StepOf<T>& of, StepJacobian<T>& step) {
     constexpr std::size_t W = width<T>;
     const Sizes<T>& z = plan.z;
     const std::size_t H = z.H;
@@ -174,21 +203,16 @@ void fill_step_jacobian(const Spec& s, const StepJacobianPlan<T>& plan, Approxim
             }
         }
         if (!plan.jordan) return;
-        T* const through = const_cast<T*>(step.through);
-        for (std::size_t u = 0; !exact && u < H; ++u) through[u] = 0;
-        for (std::size_t k = 0; k < z.K; ++k) {
-            const T* const W_y = parameters[weight_hy] + k * H;
-            if (exact) {
-                combine<1, T>(step.second + k * H, H, {e[H + k]}, {W_y});
-                continue;
-            }
-            T self = 0;
-            for (std::size_t u = 0; u < H; ++u) {
-                self += W_y[u] * e[u] * parameters[weight_yh][u * z.K + k];
-                if (step.delta) through[u] += step.delta[k] * e[H + k] * W_y[u];
-            }
-            step.self_second[k] = eprop ? T(0) : e[H + k] * self;
+        if (exact) {
+            for (std::size_t k = 0; k < z.K; ++k) combine<1, T>(step.second + k * H, H, {e[H + k]}, {parameters[weight_hy] + k * H});
+            return;
         }
+        T* const through = const_cast<T*>(step.through);
+        for (std::size_t u = 0; u < H; ++u) through[u] = 0;
+        for (std::size_t k = 0; step.delta && k < z.K; ++k) add_scaled(through, H, step.delta[k] * e[H + k], parameters[weight_hy] + k * H);
+        for (std::size_t k = 0; k < z.K; ++k) step.self_second[k] = 0;
+        for (std::size_t u = 0; !eprop && u < H; ++u) add_scaled(step.self_second, z.K, e[u], returns.back + u * z.K);
+        for (std::size_t k = 0; k < z.K; ++k) step.self_second[k] *= e[H + k];
         return;
     }
 
@@ -240,21 +264,24 @@ void fill_step_jacobian(const Spec& s, const StepJacobianPlan<T>& plan, Approxim
                 store_units(to + k, sum, count);
             }
         } else {
-            T self = update;
-            if (!eprop) {
-                self += e_z * entry(1, u) + e_q[u] * R_n[u] * gate_of(0, u);
-                for (std::size_t m = 0; m < H; ++m) self += e_q[u] * R_n[m] * e[m] * row(0, m)[u];
-            }
-            step.self[u] = self;
+            step.self[u] = eprop ? update : update + e_z * entry(1, u) + e_q[u] * R_n[u] * gate_of(0, u);
         }
     }
     if (!plan.before || exact) return;
-    for (std::size_t u = 0; u < H; ++u) step.others[u] = 0;
-    for (std::size_t u = 0; step.delta && u < H; ++u)
-        for (std::size_t m = 0; m < H; ++m)
-            if (m != u) step.others[m] += step.delta[u] * e_q[u] * row(2, u)[m];
+    T* const others = step.others;
+    if (!eprop) {  // to another unit's n and back, before this step is over
+        for (std::size_t u = 0; u < H; ++u) others[u] = 0;
+        for (std::size_t m = 0; m < H; ++m) add_scaled(others, H, e[m], returns.back + m * H);
+        for (std::size_t u = 0; u < H; ++u) step.self[u] += e_q[u] * others[u];
+    }
+    for (std::size_t u = 0; u < H; ++u) others[u] = 0;
+    for (std::size_t u = 0; step.delta && u < H; ++u) {
+        const T own = others[u];
+        add_scaled(others, H, step.delta[u] * e_q[u], row(2, u));
+        others[u] = own;
+    }
     for (std::size_t u = 0; u < H; ++u) {
-        step.others[u] *= e[u];
+        others[u] *= e[u];
         e[u] *= e_q[u] * row(2, u)[u];
     }
 }
