@@ -195,7 +195,7 @@ def draw(start: dict[str, list[Run]], after: dict[str, list[Run]], file: Path) -
             right.plot(*zip(*[row[:2] for row in each["curve"]]), color=colours[scheme], lw=1.2)
     left.set_title("Variance of the activations, at the start")
     middle.set_title("Variance of the gradient by them")
-    right.set_title("Loss while learning (best rate)")
+    right.set_title("Loss while learning; dashed: guessing")
     for ax in (left, middle):
         ax.set_xlabel("layer")
         ax.set_xlim(0.5, 13)
@@ -206,7 +206,7 @@ def draw(start: dict[str, list[Run]], after: dict[str, list[Run]], file: Path) -
     right.set_xlabel("epoch")
     right.set_xlim(0, 1.5 * epochs)
     right.set_xticks([tick for tick in right.get_xticks() if tick <= epochs])
-    level(right, CHANCE, "guessing: ln 10")
+    level(right, CHANCE, "")
     for ax, what in ((left, "activation"), (middle, "gradient")):
         name_lines(ax, [(layers[-1], start[s][0][what][-1], s, colours[s]) for s in SCHEMES])
     ends = []
