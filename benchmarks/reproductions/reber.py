@@ -40,7 +40,7 @@ from torch import Tensor
 
 from saiki.core.ragged import Ragged
 from saiki.data import load, reber_successors
-from saiki.learning.truncated import TruncatedBPTT
+from saiki.learning import TruncatedBPTT
 from saiki.losses import get_loss
 from saiki.nn import LSTMConfig, Stack
 
