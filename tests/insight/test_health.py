@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
 from saiki.core.errors import ShapeError, ValueRangeError
 from saiki.core.record import FitRecord
+from saiki.insight import Finding, Inside, ReportData, figures, figures_health, report
 from saiki.insight.health import loss_spikes, training_health
+from saiki.learning.lr_range import read_off
 
 
 def record():
@@ -30,6 +34,15 @@ def test_what_a_record_holds_is_read_off_it():
     told = health.to_json()
     assert told["share_clipped"] == 0.25 and told["gradient_norm_median"] == 0.5
     assert told["ratios"] == {"layers.lstm.weight_hh_l0": 0.001, "layers.lstm.bias_l0": 1.0}
+
+
+def test_a_weight_that_starts_at_zero_does_not_count():
+    made = FitRecord(ratio_names=["stack.weight_hh_l0", "head.weight"])
+    for update in range(1, 20):
+        made.add_ratios(update, [0.002, 1 / update])
+    health = training_health(made)
+    assert health.weights.tolist() == [True, True] and health.started.tolist() == [True, False]
+    assert health.early_ratio == health.weight_ratio == 0.002
 
 
 def test_a_record_without_updates_or_of_an_older_version():
@@ -61,3 +74,58 @@ def test_what_is_refused():
         loss_spikes(np.ones((2, 2)))
     with pytest.raises(ValueRangeError, match="window"):
         loss_spikes([1.0], window=1)
+
+
+# --------------------------------------------------------------------------------------------------- pictures
+
+
+def marks(svg):
+    """How many dots a picture has, and its words."""
+    root = ElementTree.fromstring(svg)
+    words = [element.text for element in root.iter() if element.tag.endswith("text") and element.text]
+    return sum(element.tag.endswith("use") for element in root.iter()), words
+
+
+def test_clipped_updates_have_a_dot():
+    with_dots, words = marks(figures.gradient_norm(record(), clip_norm=1.0))
+    without, _ = marks(figures.gradient_norm(FitRecord(updates=record().updates), clip_norm=1.0))
+    assert with_dots - without >= 25 and "clipped above" in words
+
+
+def test_ratios_are_drawn_with_the_names_of_their_weights():
+    _, words = marks(figures_health.update_ratios(training_health(record())))
+    assert "lstm weight_hh" in words and not any("bias" in word for word in words)
+    with pytest.raises(ValueRangeError, match="no update-to-weight ratio"):
+        figures_health.update_ratios(training_health(FitRecord()))
+
+
+def test_a_jump_of_the_loss_is_marked():
+    dots, words = marks(figures_health.batch_loss(training_health(record())))
+    calm = record()
+    calm.updates[59] = (60, 1 / 60, 0.5)
+    none, _ = marks(figures_health.batch_loss(training_health(calm)))
+    assert dots > none and "loss of the batch" in words
+    with pytest.raises(ValueRangeError, match="no update"):
+        figures_health.batch_loss(training_health(FitRecord()))
+
+
+@pytest.mark.parametrize("width", [360, 840])
+def test_a_range_test_is_drawn_with_its_rate(width):
+    lr = np.geomspace(1e-6, 1, 61)
+    loss = 1 - 0.8 / (1 + np.exp(-8 * (np.log10(lr) + 3)))
+    _, words = marks(figures_health.lr_range(read_off(lr, loss, np.ones(61), "high reached"), width=width))
+    assert "lr = 0.001" in words and "learning rate" in words
+    flat = read_off(lr[:3], np.ones(3), np.ones(3), "high reached")
+    assert flat.suggested is None and "smoothed" in marks(figures_health.lr_range(flat, width=width))[1]
+
+
+def test_the_section_of_a_report_says_what_was_found_and_escapes_it():
+    found = Finding(
+        rule="dead", severity="ill", sentence="In <b> 5 of 8 units are dead.", advice="Start & go."
+    )
+    page = report(
+        ReportData(title="t", task="regressor", inside=Inside(verdict="Units are dead.", findings=(found,)))
+    )
+    assert "<h2>Inside</h2>" in page and "Units are dead." in page
+    assert "In &lt;b&gt; 5 of 8" in page.replace("\u00a0", " ") and "Start &amp; go." in page
+    assert "<h2>Inside</h2>" not in report(ReportData(title="t", task="regressor"))

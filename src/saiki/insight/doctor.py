@@ -152,7 +152,7 @@ def examine(
         reach = gradient_reach(network, data, loss=loss, sequences=sequences, max_lag=max_lag)
         gates = gate_use(network, batch.inputs)
         if jacobians:
-            steps = step_jacobians(network, batch.inputs, sequences=min(sequences, 4), max_steps=max_lag)
+            steps = step_jacobians(network, batch.inputs, sequences=min(sequences, 2), max_steps=max_lag)
         if context is None:
             assert isinstance(batch.inputs, Ragged)
             context = float(np.median(batch.inputs.lengths.numpy()))

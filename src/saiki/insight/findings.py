@@ -387,7 +387,7 @@ def clipping(
     )
     return Finding(
         rule="clipping",
-        severity="watch",
+        severity="well" if adaptive else "watch",
         sentence=f"{100 * share:.0f} % of the updates were clipped at {clip_norm:g} (the usual norm is "
         f"{middle:.2g}): {effect}.",
         advice="" if adaptive else f"Raise clip_norm to about {_round(2 * middle)}, or scale the targets.",

@@ -66,12 +66,23 @@ class TrainingHealth:
     @property
     def weights(self) -> NDArray[np.bool_]:
         """(P,) the parameters that are weights: a bias starts at 0 and its ratios say little."""
-        return np.array(["weight" in name.rsplit(".", 1)[-1] for name in self.ratio_names], dtype=bool)
+        mask: NDArray[np.bool_] = np.array(
+            ["weight" in n.rsplit(".", 1)[-1] for n in self.ratio_names], dtype=bool
+        )
+        return mask
+
+    @property
+    def started(self) -> NDArray[np.bool_]:
+        """(P,) the weights that did not start at 0: the first update of one that did is all of it."""
+        from_zero = (
+            self.ratios[0] >= 0.999 if len(self.ratios) else np.zeros(len(self.ratio_names), dtype=bool)
+        )
+        return self.weights & ~from_zero
 
     @property
     def weight_ratio(self) -> float:
         """The median ratio of the weights, over the run; NaN where none was taken."""
-        return _middle(self.ratios[:, self.weights])
+        return _middle(self.ratios[:, self.started])
 
     @property
     def early_ratio(self) -> float:
@@ -79,7 +90,7 @@ class TrainingHealth:
 
         Adaptive optimisers take their longest steps here, before the weights have grown to fit the rate.
         """
-        return _middle(self.ratios[self.ratio_updates <= EARLY][:, self.weights])
+        return _middle(self.ratios[self.ratio_updates <= EARLY][:, self.started])
 
     def to_json(self) -> dict[str, Any]:
         """The figures, without the curves (they are in the record)."""

@@ -17,11 +17,11 @@ UNITS = 64  # units whose time constants are kept
 
 
 def packed_reach(reach: GradientReach) -> dict[str, Any]:
-    """Quartiles at no more than 64 lags, four digits each: what the picture needs."""
+    """Quartiles at no more than about 64 lags, four digits each: what the picture needs."""
     n = len(reach.lags)
-    places = np.unique(
-        np.concatenate([np.arange(min(n, 17)), np.geomspace(1, n, POINTS).round().astype(int) - 1])
-    )
+    places = np.arange(n)
+    if n > POINTS:  # every lag up to 16, beyond them evenly on a logarithmic axis
+        places = np.unique(np.concatenate([places[:17], np.geomspace(1, n, POINTS).round().astype(int) - 1]))
 
     def curve(one: Curve) -> list[Any]:
         return [_short(part[places]) for part in (one.lower, one.median, one.upper)]
