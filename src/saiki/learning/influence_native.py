@@ -175,7 +175,7 @@ def scan_(
         return gradient.zero_(), influence
     whole = influence.view(B * rows, columns)
     sizes = layout.sizes if columns == P else (*layout.sizes, S)
-    blocks, sums = whole.split(sizes, 1), gradient.split(sizes)
+    blocks, sums = torch.split_with_sizes(whole, sizes, 1), torch.split_with_sizes(gradient, sizes)
     plan.kernel(run.x.dtype).influence(
         run.x,
         run.batch_sizes.contiguous(),
