@@ -78,7 +78,7 @@ Part = Annotated[
 ]
 
 # ---- the network
-Cell = Annotated[str | None, typer.Option(help="elman, jordan, lstm or gru.")]
+Cell = Annotated[str | None, typer.Option(help="elman, jordan, lstm, elementwise_lstm or gru.")]
 HiddenSize = Annotated[
     int | None, typer.Option(parser=word_or_number, metavar="N|auto", help="Units a layer, or auto.")
 ]

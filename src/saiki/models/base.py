@@ -112,7 +112,7 @@ class Estimator(BaseEstimator):
     Args:
         network: layer configs (or mappings with a "type"), the head left out or given; None builds the
             shorthand below.
-        cell: "elman", "jordan", "lstm" or "gru".
+        cell: "elman", "jordan", "lstm", "elementwise_lstm" or "gru".
         hidden_size: units a layer, or "auto": as many as ten training values a parameter allow.
         num_layers: recurrent layers.
         bidirectional: run each layer in both directions of time.

@@ -77,7 +77,7 @@ class SequenceRegressor(RegressorMixin, SequenceEstimator):  # type: ignore[misc
 
     Args:
         network: layer configs or mappings; None builds `num_layers` of `cell`, then Last.
-        cell: "elman", "jordan", "lstm" or "gru".
+        cell: "elman", "jordan", "lstm", "elementwise_lstm" or "gru".
         hidden_size: units a layer, or "auto" (ten training values a parameter).
         num_layers: recurrent layers.
         bidirectional: both directions of time; the head reads each direction's own end.

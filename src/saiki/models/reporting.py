@@ -33,7 +33,13 @@ if TYPE_CHECKING:
 
 ATTENTION_SHOWN = 12  # sequences or windows whose attention a report draws
 
-NAMES = {"lstm": "LSTM", "gru": "GRU", "elman": "Elman", "jordan": "Jordan"}
+NAMES = {
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "elman": "Elman",
+    "jordan": "Jordan",
+    "elementwise_lstm": "elementwise LSTM",
+}
 SHORTHAND = ("cell", "hidden_size", "num_layers", "dropout")  # of the network, where none is given
 
 

@@ -62,7 +62,7 @@ def suggest_size(
     The largest H with values_per_parameter · P(H) ≤ n_values, P counted from the cell's own parameter shapes.
 
     Args:
-        cell: "elman", "jordan", "lstm" or "gru".
+        cell: "elman", "jordan", "lstm", "elementwise_lstm" or "gru".
         n_values: training values: rows times features.
         input_size: features a step.
         output_size: outputs of the dense head.
