@@ -52,6 +52,19 @@ def test_a_window_over_everything_trains_as_bptt_does():
         assert np.array_equal(weight.numpy(), two.network_.state_dict()[name].numpy()), name
 
 
+@pytest.mark.parametrize("once", [False, True], ids=["a target a step", "a target a sequence"])
+def test_real_time_recurrent_learning_trains_as_bptt_does(once):
+    X, y = delayed()
+    if once:
+        y = [float(row[-1]) for row in y]
+    one = SequenceRegressor(rule="rtrl", dtype="float64", **SMALL).fit(X, y)
+    two = SequenceRegressor(dtype="float64", **SMALL).fit(X, y)
+    for name, weight in one.network_.state_dict().items():
+        np.testing.assert_allclose(
+            weight, two.network_.state_dict()[name], rtol=1e-8, atol=1e-12, err_msg=name
+        )
+
+
 def test_once_a_sequence():
     X, _ = delayed()
     labels = ["up" if x[-2:, 0].sum() > 0 else "down" for x in X]
