@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer repeats, the two small sizes")
     parser.add_argument("--json", type=Path, help="write the rows here")
     options = parser.parse_args()
-    repeats = 15 if options.quick else 50
+    repeats = 15 if options.quick else 30
     rows = [measure(*size, repeats) for size in (SIZES[:2] if options.quick else SIZES)]
     first = f"first {MAX_RATIOS}"
     print(f"{'LSTM H':>7} {'update ms':>10} {'ratios ms':>10} {first:>10} {'10,000 updates':>15}")

@@ -74,10 +74,10 @@ class TrainingHealth:
     @property
     def started(self) -> NDArray[np.bool_]:
         """(P,) the weights that did not start at 0: the first update of one that did is all of it."""
-        from_zero = (
-            self.ratios[0] >= 0.999 if len(self.ratios) else np.zeros(len(self.ratio_names), dtype=bool)
-        )
-        return self.weights & ~from_zero
+        if not len(self.ratios):
+            return self.weights
+        mask: NDArray[np.bool_] = self.weights & (self.ratios[0] < 0.999)
+        return mask
 
     @property
     def weight_ratio(self) -> float:
