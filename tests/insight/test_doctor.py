@@ -205,6 +205,17 @@ def test_rates_by_hand():
     assert rules.rate_low(1e-6, [3, 1, 2]) is None and rules.rate_low(1e-3, [3, 2, 1]) is None
 
 
+def test_a_loss_that_ends_higher_is_told_from_noise():
+    rng = np.random.default_rng(0)
+    noisy = FitRecord(updates=[(k + 1, float(rng.chisquare(1)), 1.0) for k in range(200)])
+    noisy.updates[0] = (1, 0.001, 1.0)  # the first row of a stream that happened to be easy
+    assert not examine(record=noisy).of("rate_high")
+    grown = FitRecord(updates=[(k + 1, 1 + 0.1 * k + rng.random(), 1.0) for k in range(200)])
+    (finding,) = examine(record=grown).of("rate_high")
+    assert finding.severity == "ill" and "the loss ended at" in finding.sentence
+    assert not examine(record=FitRecord(updates=[(k + 1, 1.0 + k, 1.0) for k in range(8)])).of("rate_high")
+
+
 def test_clipping_by_hand():
     assert rules.clipping(0.4, 1.0, [1.0, 2.0]) is None
     plain = rules.clipping(0.9, 1.0, [4.0, 5.0, 6.0])

@@ -219,15 +219,9 @@ def of_training(
         [math.nan if e.validation_loss is None else e.validation_loss for e in record.epochs], dtype=float
     )
     watched = held if np.isfinite(held).any() else train
+    first, last = _ends(health)
     high = rules.rate_high(
-        health.early_ratio,
-        first=float(health.loss[0]) if len(health.loss) and health.updates[0] <= EARLY else math.nan,
-        last=float(np.median(health.loss[-max(3, len(health.loss) // 20) :]))
-        if len(health.loss)
-        else math.nan,
-        epochs=train,
-        spikes=len(health.spikes),
-        lr=lr,
+        health.early_ratio, first=first, last=last, epochs=train, spikes=len(health.spikes), lr=lr
     )
     gap = math.nan
     if record.best_epoch is not None and np.isfinite(held).any():
@@ -242,6 +236,17 @@ def of_training(
         rules.overfitted(train, held),
         rules.parameters(record.parameters, record.training_values, gap=gap),
     ]
+
+
+def _ends(health: TrainingHealth) -> tuple[float, float]:
+    """The first loss and the usual one of the last batches; NaN where their noise hides the difference."""
+    loss = health.loss
+    if len(loss) < 20 or health.updates[0] > EARLY:
+        return math.nan, math.nan
+    tail = loss[-max(5, len(loss) // 10) :]
+    last = float(np.median(tail))
+    noise = float(np.median(np.abs(tail - last)))
+    return (float(loss[0]), last) if abs(last - loss[0]) > 3 * noise else (math.nan, math.nan)
 
 
 def _word(layer: LayerUse, name: str) -> str:

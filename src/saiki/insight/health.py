@@ -2,14 +2,15 @@
 
     ‖g_t‖₂                          before clipping; clipped where it was above the limit
     ‖Δw‖₂ / ‖w‖₂                    of each parameter, at some updates: how much of it one update replaces
-    spike at t                      l_t > m + max(k s, m_share |m|),  m and s median and spread of the updates
-                                    before: a jump that the noise of the batches does not explain
+    spike at t                      ln l_t > m + max(8 s, ln 1.5), m and s median and spread of ln l over the
+                                    25 updates before: a jump that the noise of the batches does not explain
 
 Everything is read off a `FitRecord`; nothing is computed again.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -142,7 +143,8 @@ def loss_spikes(
 
     A point is a spike where it lies above the median m of the `window` points before it by more than
     `spreads` times their spread (1.4826 times the median absolute deviation) and by more than `share` of |m|.
-    Of points in a row only the highest counts.
+    Of points in a row only the highest counts. Where all losses are positive, spreads are taken of their
+    logarithms: small batches have losses with long tails, which are no spikes.
 
     Args:
         loss: (n,) of consecutive updates.
@@ -160,12 +162,16 @@ def loss_spikes(
     require_int(window, "window", 5)
     require_positive(spreads, "spreads")
     require_positive(share, "share")
+    positive = bool((values > 0).all())
+    if positive:
+        values = np.log(values)
     above = np.zeros(len(values), dtype=bool)
     for k in range(10, len(values)):
         before = values[max(0, k - window) : k]
         middle = float(np.median(before))
         spread = _MAD * float(np.median(np.abs(before - middle)))
-        above[k] = values[k] - middle > max(spreads * spread, share * abs(middle))
+        least = math.log1p(share) if positive else share * abs(middle)
+        above[k] = values[k] - middle > max(spreads * spread, least)
     found = []
     for run in np.split(np.flatnonzero(above), np.flatnonzero(np.diff(np.flatnonzero(above)) > 1) + 1):
         if len(run):
