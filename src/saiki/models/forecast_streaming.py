@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -363,7 +363,7 @@ def stream_beyond(
     else:
         learned, raws, readings, _ = _read(model, table, future)
         wanted = [np.array([len(reading) - 1]) for reading in readings]
-        network = cast("Stack", model.network_)
+        network = model.network_
         found = answered(learned, readings, wanted, run_stream(network, learned, readings, wanted))
     quantiles = None if found.quantiles is None else found.quantiles[:, :steps]
     return learned, raws, Answer(found.point[:, :steps], quantiles)
@@ -390,7 +390,7 @@ def stream_origins(
     """Forecasts at the origins of a backtest, each table read from its first row, nothing learned."""
     empty = [np.zeros((0, model.columns_.future_size)) for _ in raws]
     readings, _ = read_all(learned, raws, empty)
-    return stream_forecasts(cast("Stack", model.network_), learned, readings, windows, seasonal)
+    return stream_forecasts(model.network_, learned, readings, windows, seasonal)
 
 
 @torch.inference_mode()
@@ -402,7 +402,7 @@ def stream_hidden(model: Forecaster, table: Table) -> Array:
     learned = model.learned_.admitting(cut)
     blank = [np.zeros((model.horizon, columns.future_size)) for _ in raws]
     readings, _ = read_all(learned, cut, blank)
-    network = cast("Stack", model.network_)
+    network = model.network_
     like = next(network.parameters())
     rows = [reading.features(stream_of(learned), 0, len(reading)) for reading in readings]
     hidden = network.hidden(ragged_of(rows, like.dtype, like.device))
