@@ -31,9 +31,9 @@ from torch import Tensor
 
 from saiki.learning import OPTIMISERS, Group, Updater, clip_by_norm, get_optimizer
 
-STEPS, QUICK_STEPS = 1_000, 150
+STEPS, QUICK_STEPS = 1_000, 60
 RATES = tuple(float(f"{10 ** (k / 3):.2g}") for k in range(-9, 5))  # 1e-3 to 22, three a decade
-QUICK_RATES = RATES[::3]
+QUICK_RATES = RATES[::4]
 SHARE = 0.01  # of the loss at the start, that has to be reached
 CLIP = 1.0
 POINTS = 120  # of a path that are kept
