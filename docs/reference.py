@@ -17,7 +17,15 @@ from pathlib import Path
 ROOMS = ("core", "cells", "engine", "nn", "losses", "metrics", "data", "learning", "insight", "models")
 SUBMODULES = {
     "core": ("errors", "ragged", "activations", "initialisers", "random", "record", "schema"),
-    "insight": ("figures",),
+    "insight": (
+        "figures",
+        "figures_reach",
+        "figures_gates",
+        "figures_features",
+        "figures_health",
+        "figures_online",
+        "findings",
+    ),
 }
 SECTIONS = (
     "Args",
