@@ -31,7 +31,7 @@ from saiki.learning import Momentum, Updater, evaluate
 from saiki.losses import CrossEntropy
 from saiki.nn import Dense, DenseConfig, LastConfig, Stack
 
-SEEDS = (0, 1, 2)
+SEEDS = 3
 EPOCHS, QUICK_EPOCHS = 20, 2
 RATES = (0.01, 0.03)
 WIDTHS = (256, 224, 192, 160, 128, 96, 72, 48, 32, 24)
@@ -51,11 +51,16 @@ def deviation(scheme: str, fan_in: int, fan_out: int) -> float:
     }[scheme]
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """`--seeds`."""
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"runs of each (default {SEEDS})")
+
+
 def run(options: argparse.Namespace) -> dict[str, object]:
     """Measure, train, print the tables, draw."""
     kept = Kept(options)
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
-    seeds = SEEDS[:1] if options.quick else SEEDS
+    seeds = range(1 if options.quick else options.seeds)
     rates = RATES[:1] if options.quick else RATES
     start: dict[str, list[Run]] = {}
     after: dict[str, dict[float, list[Run]]] = {}

@@ -33,7 +33,7 @@ from saiki.learning import Momentum, RaggedSource, Updater, evaluate
 from saiki.losses import CrossEntropy
 from saiki.nn import GRU, LSTM, RNN, Dense, DenseConfig, LastConfig, LSTMConfig, RNNConfig, Stack
 
-SEEDS = (0, 1)
+SEEDS = 2
 EPOCHS, QUICK_EPOCHS = 25, 3
 NAMES = ("tanh", "softsign")
 NETWORKS = ("dense", "elman", "lstm")
@@ -45,12 +45,17 @@ REPEATS, QUICK_REPEATS = 40, 5
 PUBLISHED = {"tanh": 1.76, "softsign": 1.64}
 
 
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """`--seeds`."""
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"runs of each (default {SEEDS})")
+
+
 def run(options: argparse.Namespace) -> dict[str, object]:
     """Train and time, print the tables, draw."""
     kept = Kept(options)
     epochs = QUICK_EPOCHS if options.quick else EPOCHS
     repeats = QUICK_REPEATS if options.quick else REPEATS
-    seeds = SEEDS[:1] if options.quick else SEEDS
+    seeds = range(1 if options.quick else options.seeds)
     found: dict[tuple[str, str], list[Run]] = {}
     for kind, name in product(NETWORKS, NAMES):
         at: dict[float, list[Run]] = {}
