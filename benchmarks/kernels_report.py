@@ -194,7 +194,11 @@ def _circumstances(rows: list[Row]) -> str:
     """Where, when and with what all of these rows were measured; a file may hold those of several runs."""
     disturbed = sum(map(_disturbed, rows))
     parts = [", ".join(sorted({str(row[name]) for row in rows})) for name in ("machine", "target", "date")]
-    parts += [f"{name} " + ", ".join(sorted({row[name] for row in rows})) for name in ("torch", "commit")]
+    for name in ("torch", "commit"):
+        values = sorted({row[name] for row in rows})
+        parts.append(
+            f"{name} {', '.join(values[:2])}" + (f" and {len(values) - 2} more" if len(values) > 2 else "")
+        )
     if disturbed:
         parts.append(f"{disturbed} of {len(rows)} rows disturbed by other processes")
     return "; ".join(parts)
