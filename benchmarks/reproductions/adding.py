@@ -45,9 +45,10 @@ HOCHREITER = {100: 74_000, 500: 209_000, 1000: 853_000}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """`--long`, `--seeds`."""
+    """`--long`, `--seeds`, `--kept`."""
     parser.add_argument("--long", action="store_true", help="T = 600 alone")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each (default 3)")
+    parser.add_argument("--kept", action="store_true", help="run nothing: print and draw what FILE has")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -66,7 +67,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     f"{form} T={T} {cell} seed {seed}", {**settings, "seed": seed}, _trainer(settings, seed)
                 )
                 for seed in range(seeds)
+                if not options.kept or f"{form} T={T} {cell} seed {seed}" in kept.runs
             ]
+    found = {key: runs for key, runs in found.items() if runs}
     title = "The adding problem: squared error on 2,560 new sequences, medians over seeds"
     print_header(title + (", --quick" if options.quick else ""), kept.machine)
     rows: list[tuple[object, ...]] = []
@@ -174,7 +177,7 @@ def draw(found: dict[tuple[str, int, str], list[Run]], file: Path) -> None:
     for ax, (form, T) in zip(axes, jobs):
         ends = []
         for cell, colour in COLOURS.items():
-            for k, run in enumerate(found[form, T, cell]):
+            for k, run in enumerate(found.get((form, T, cell), [])):
                 x = [update / 1000 for update, _ in run["curve"]]
                 y = [error for _, error in run["curve"]]
                 ax.plot(x, y, color=colour, lw=1.2, alpha=0.85)
