@@ -174,6 +174,8 @@ def draw(found: dict[tuple[str, int, str], list[Run]], file: Path) -> None:
 
     jobs = list(dict.fromkeys((form, T) for form, T, _ in found))
     figure, axes = panels(-(-len(jobs) // 2), min(len(jobs), 2), 4.6, 3.0)
+    for ax in axes[len(jobs) :]:
+        ax.axis("off")
     for ax, (form, T) in zip(axes, jobs):
         ends = []
         for cell, colour in COLOURS.items():
