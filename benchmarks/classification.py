@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.common import circumstances, print_header, write_json
 
+from benchmarks.common import circumstances, print_header, write_json
 from saiki import SequenceClassifier, Training
 from saiki.data.sequences import load_npz
 from saiki.models.baselines import logistic, pooled_features

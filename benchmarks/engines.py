@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.common import circumstances, print_header, print_table, write_json
 
+from benchmarks.common import circumstances, print_header, print_table, write_json
 from saiki.cli.demo import JOB
 from saiki.cli.job import build, read_job
 from saiki.data import load

@@ -46,12 +46,12 @@ from subprocess import CalledProcessError
 from typing import Any
 
 import torch
+
 from benchmarks import kernels_memory
 from benchmarks.common import circumstances, print_header
 from benchmarks.kernels_grid import BFLOAT16, DISTURBED, FLOAT64, Case, full, quick, row_key
 from benchmarks.kernels_peers import build, peer_version, same_function
 from benchmarks.kernels_work import Absent, Contestant, error, frozen, make_problem, ours
-
 from saiki.core.errors import SaikiError
 from saiki.engine import info
 

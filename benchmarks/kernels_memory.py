@@ -38,6 +38,7 @@ def measure(case: Case, side: str, engine: str) -> float:
 def _rise(case: Case, side: str, engine: str) -> int:
     """Bytes."""
     import torch
+
     from benchmarks.kernels_peers import build
     from benchmarks.kernels_work import make_problem, ours
 

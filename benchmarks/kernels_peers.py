@@ -28,11 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.kernels_work import Absent, Contestant, Problem, of_layer, plain
 from torch import Tensor
 from torch.nn.functional import linear, softsign
 from torch.nn.utils.rnn import PackedSequence
 
+from benchmarks.kernels_work import Absent, Contestant, Problem, of_layer, plain
 from saiki.cells import to_torch
 
 CHUNK = (

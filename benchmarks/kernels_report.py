@@ -14,9 +14,10 @@ import matplotlib as mpl
 mpl.use("Agg")  # a file is drawn, no window
 
 import matplotlib.pyplot as plt
-from benchmarks.kernels_grid import BATCHES, BFLOAT16, CELLS_OF_TORCH, DISTURBED, OPTIONS, SIX, SIZES, full
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+
+from benchmarks.kernels_grid import BATCHES, BFLOAT16, CELLS_OF_TORCH, DISTURBED, OPTIONS, SIX, SIZES, full
 
 Row = dict[str, Any]
 

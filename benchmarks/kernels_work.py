@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from benchmarks.kernels_grid import BFLOAT16, FLOAT64, LAYERS, STACK, Case
 from torch import Tensor
 
 import saiki.nn
+from benchmarks.kernels_grid import BFLOAT16, FLOAT64, LAYERS, STACK, Case
 from saiki import engine
 from saiki.cells import LSTM, Cell
 

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.common import circumstances, print_header, write_json
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.common import circumstances, print_header, write_json
 from saiki.engine import product
 from saiki.engine.operators import require_native
 

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import torch
+
 from benchmarks import reproductions
 from benchmarks.common import write_json
 

@@ -36,10 +36,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from benchmarks import rtrl_memory, rtrl_stream
 from benchmarks.common import circumstances, print_header, print_table, write_json
 from benchmarks.rtrl_work import Problem, Work, difference, take_turns
-
 from saiki.engine.operators import require_native
 
 UNITS, INPUTS = (16, 32, 64, 128), (8, 32)

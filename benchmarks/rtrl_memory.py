@@ -20,8 +20,8 @@ import time
 from typing import Any
 
 import torch
-from benchmarks.kernels_memory import _peak, _start
 
+from benchmarks.kernels_memory import _peak, _start
 from saiki.core.ragged import Ragged
 from saiki.learning import BPTT, Batch
 from saiki.learning.rtrl import RTRL

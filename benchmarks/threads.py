@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
 from benchmarks.common import circumstances, print_header, print_table, write_json
 
 CSRC = Path(__file__).resolve().parents[1] / "csrc"

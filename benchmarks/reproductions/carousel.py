@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
-
 from saiki.core.random import generator
 from saiki.nn import LSTM, RNN
 

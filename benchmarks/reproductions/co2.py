@@ -10,7 +10,6 @@ import argparse
 
 from benchmarks.common import circumstances, forecaster, print_header, print_table
 from benchmarks.reproductions.shared.runs import timed
-
 from saiki.cli.demo import JOB as DEMO
 from saiki.data import load
 

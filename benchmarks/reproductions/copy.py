@@ -25,7 +25,6 @@ from benchmarks.reproductions.shared.training import (
     parameters,
     short,
 )
-
 from saiki.data import load
 from saiki.losses import get_loss
 from saiki.nn import GRUConfig, LSTMConfig, RNNConfig

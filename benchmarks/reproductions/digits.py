@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.labels import plain_log
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import parameters
-
 from saiki import SequenceClassifier, Training
 from saiki.nn import Dense
 

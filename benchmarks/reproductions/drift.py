@@ -26,12 +26,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.labels import name_lines, plain_log
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import network
-
 from saiki.core.ragged import Ragged
 from saiki.learning import Adam, Batch, LearningRule, RaggedSource, Trainer, Training, TruncatedBPTT, Updater
 from saiki.learning.clipping import clip_by_norm

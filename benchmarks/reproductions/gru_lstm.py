@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared import music
 from benchmarks.reproductions.shared.options import data_folder, picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import network, parameters
-
 from saiki.core.ragged import Ragged
 from saiki.learning import RaggedSource, Trainer, Training, evaluate
 from saiki.losses import CrossEntropy

@@ -17,14 +17,14 @@ import statistics
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.epochs import CLASSES, epoch, halves
 from benchmarks.reproductions.shared.labels import name_lines, plain_log
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import network
-from torch import Tensor
-
 from saiki.core.initialisers import initialise
 from saiki.core.random import generator
 from saiki.learning import Momentum, Updater, evaluate

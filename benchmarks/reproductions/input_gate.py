@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
@@ -28,8 +30,6 @@ from benchmarks.reproductions.shared.training import (
     parameters,
     short,
 )
-from torch import Tensor
-
 from saiki.data import load
 from saiki.losses import get_loss
 from saiki.nn import LSTMConfig, RNNConfig

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
-from torch import Tensor
-
 from saiki.learning import OPTIMISERS, Group, Updater, clip_by_norm, get_optimizer
 
 STEPS, QUICK_STEPS = 1_000, 60

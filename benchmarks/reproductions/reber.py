@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
@@ -36,8 +38,6 @@ from benchmarks.reproductions.shared.training import (
     network,
     parameters,
 )
-from torch import Tensor
-
 from saiki.core.ragged import Ragged
 from saiki.data import load, reber_successors
 from saiki.learning import TruncatedBPTT

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.linear_model import Ridge
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import median, network
-from sklearn.linear_model import Ridge
-
 from saiki.core.ragged import Ragged
 from saiki.learning import RaggedSource, Trainer
 from saiki.nn import GRUConfig, LastConfig, LSTMConfig, RNNConfig

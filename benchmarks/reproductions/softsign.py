@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.epochs import CLASSES, epoch, halves
 from benchmarks.reproductions.shared.labels import name_lines, plain_log
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.training import network
-
 from saiki.core.activations import ACTIVATIONS
 from saiki.core.ragged import Ragged
 from saiki.core.random import generator

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
@@ -32,8 +34,6 @@ from benchmarks.reproductions.shared.training import (
     parameters,
     short,
 )
-from torch import Tensor
-
 from saiki.core.ragged import Ragged
 from saiki.data import load
 from saiki.learning import BPTT, RTRL, Batch, LearningRule

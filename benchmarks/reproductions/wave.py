@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import picture_file
 from benchmarks.reproductions.shared.runs import Kept, Run
@@ -30,7 +31,6 @@ from benchmarks.reproductions.shared.training import (
     parameters,
     short,
 )
-
 from saiki.data import load
 from saiki.losses import get_loss
 from saiki.nn import LSTMConfig

@@ -6,10 +6,10 @@ import argparse
 import json
 
 import pytest
-from benchmarks.reproductions.shared.runs import Kept
-from benchmarks.reproductions.shared.training import batch_of, data_seed, learn, network
 
 from benchmarks import reproductions
+from benchmarks.reproductions.shared.runs import Kept
+from benchmarks.reproductions.shared.training import batch_of, data_seed, learn, network
 from saiki.data import load
 from saiki.losses import get_loss
 from saiki.nn import LastConfig, RNNConfig
