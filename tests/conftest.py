@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
+# the same examples in every run, however busy the machine
+settings.register_profile("saiki", derandomize=True, database=None, deadline=None)
+settings.load_profile("saiki")
 torch.set_num_threads(1)
 sys.path.insert(0, str(Path(__file__).parent))  # the tests have no packages
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
