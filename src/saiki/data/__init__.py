@@ -1,4 +1,4 @@
-"""How sequences come in: tables, windows, scaling, splits, built-in and generated sets."""
+"""How sequences come in: tables, text, windows, scaling, splits, built-in and generated sets."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from saiki.data.splits import TimeSplit, split_in_time, split_sequences
 from saiki.data.table import Gap, InputForm, Series, Table, like_form, read_table, show_time, write_csv
 from saiki.data.tasks import REBER_SYMBOLS, reber_successors
 from saiki.data.times import Frequency, TimeStyle, infer_frequency, parse_times
+from saiki.data.tokens import TextCodec, Tokenizer, get_tokenizer
+from saiki.data.vocabulary import Vocabulary
 from saiki.data.windows import Windows
 
 __all__ = [
@@ -34,14 +36,18 @@ __all__ = [
     "Scaler",
     "Series",
     "Table",
+    "TextCodec",
     "TimeSplit",
     "TimeStyle",
+    "Tokenizer",
+    "Vocabulary",
     "WindowScaling",
     "Windows",
     "affected",
     "check_complete",
     "embedding_size",
     "fit_categories",
+    "get_tokenizer",
     "infer_frequency",
     "interpolate",
     "interpolate_series",
