@@ -19,11 +19,15 @@ def cross_entropy(
     mask: Tensor | None = None,
     *,
     class_weight: Sequence[float] | Tensor | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Negative log-probability of the true class of each row, averaged over its observed targets.
 
-        ℓ_n = -v_t ln softmax(a_n)_t        t the true class, v its weight
+        ℓ_n = -v_t ln softmax(a_n)_t                            t the true class, v its weight
+        ℓ_n = -v_t [(1 - ε) ln p_t + (ε/K) Σ_k ln p_k]          with smoothing ε, p = softmax(a_n)
 
+    Smoothing keeps the network from being ever surer of what it has learned: the best it can answer is 1 - ε
+    + ε/K for the true class and ε/K for each other, and its loss is then the entropy of that, not 0.
     The weight multiplies the row's value and does not enter the divisor of the caller's mean (torch divides
     by the weights' sum; weights that average 1 over the training rows make the two agree).
 
@@ -32,15 +36,17 @@ def cross_entropy(
         targets: (N, …) integer classes t in [0, K).
         mask: (N, …) bool, True where t was observed; what is False is ignored, whatever number stands there.
         class_weight: K weights v ≥ 0; None: all 1.
+        smoothing: ε in [0, 1), the share of a target that is spread evenly over all K classes.
     Returns:
         (N,) nats a target; 0 where nothing was observed.
     Raises:
         LabelError: a class outside [0, K). torch would read and write at a wrong address.
         DTypeError: targets that are not integers.
         ShapeError: the shapes do not match (nothing is broadcast).
-        OptionError: class_weight is not K finite numbers ≥ 0.
-    Source: Good 1952 (logarithmic score); Bishop 2006, eq. 4.108.
+        OptionError: class_weight is not K finite numbers ≥ 0, or smoothing is not in [0, 1).
+    Source: Good 1952 (logarithmic score); Bishop 2006, eq. 4.108; Szegedy et al. 2016, section 7 (smoothing).
     """
+    _require_smoothing(smoothing)
     require_outputs(logits)
     if logits.ndim < 2 or logits.shape[-1] < 1:
         raise ShapeError(
@@ -71,13 +77,24 @@ def cross_entropy(
                 f"0 to {classes - 1}.",
                 hint="Number the classes from 0, and give the network one output a class.",
             )
-    value = torch.logsumexp(logits, dim=-1) - logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    true = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    if smoothing:  # ln p_k = a_k - ln Σ exp a, so the mean over k needs the mean of a alone
+        true = (1 - smoothing) * true + smoothing * logits.mean(dim=-1)
+    value = torch.logsumexp(logits, dim=-1) - true
     if class_weight is not None:
         value = value * _weights(class_weight, logits)[targets]
     return row_mean(value, mask)
 
 
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def _require_smoothing(smoothing: float) -> None:
+    if isinstance(smoothing, bool) or not isinstance(smoothing, (int, float)) or not 0 <= smoothing < 1:
+        raise OptionError(
+            f"smoothing is {smoothing!r} but must be a number of at least 0 and under 1.",
+            hint="0.1 is usual.",
+        )
 
 
 def _weights(class_weight: Sequence[float] | Tensor, logits: Tensor) -> Tensor:
@@ -95,8 +112,12 @@ class CrossEntropy:
     """`cross_entropy` as a value."""
 
     class_weight: tuple[float, ...] | None = None
+    smoothing: float = 0.0
     name: ClassVar[str] = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        _require_smoothing(self.smoothing)
 
     def __call__(self, outputs: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `cross_entropy`."""
-        return cross_entropy(outputs, targets, mask, class_weight=self.class_weight)
+        return cross_entropy(outputs, targets, mask, class_weight=self.class_weight, smoothing=self.smoothing)
