@@ -1,4 +1,4 @@
-"""Built-in data: one real record, one real set of images, the generated sets of `tasks`; all by `load`."""
+"""Built-in data by `load`: one real record, one real set of images, the sets of `tasks` and `tasks_text`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from saiki.core.names import choose, unknown
 from saiki.data.datasets import Dataset
 from saiki.data.table import read_table
 from saiki.data.tasks import adding, continual_reber, copy_memory, marked, reber, sine, timing, waves
+from saiki.data.tasks_text import addition, dates
 
 __all__ = ["DATASETS", "co2", "digits", "load"]
 
 
 def load(name: str, **options: object) -> Dataset:
     """A built-in set by name: `co2`, `digits`, or a generated one: `sine`, `adding`, `copy_memory`, `reber`,
-    `continual_reber`, `timing`, `waves`, `marked`.
+    `continual_reber`, `timing`, `waves`, `marked`, `addition`, `dates`.
 
     Args:
         name: which.
-        options: of the function with this name in `saiki.data.builtin` or `saiki.data.tasks`.
+        options: of the function with this name in `saiki.data.builtin`, `saiki.data.tasks` or
+            `saiki.data.tasks_text`.
     Raises:
         OptionError: the name or an option is unknown; the nearest one is offered.
     """
@@ -82,4 +84,6 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "timing": timing,
     "waves": waves,
     "marked": marked,
+    "addition": addition,
+    "dates": dates,
 }

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from saiki.data.table import Table
-from saiki.data.times import Array
 
-Task = Literal["forecast", "classify", "regress", "label steps"]
+Task = Literal["forecast", "classify", "regress", "label steps", "translate"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +21,9 @@ class Dataset:
         licence: terms of use.
         task: what they are good for.
         table: the table, for forecasts; else None.
-        sequences: (T_i, F) arrays, for the other tasks; else empty.
+        sequences: (T_i, F) arrays, or texts, for the other tasks; else empty.
         targets: (n,) one class or number a sequence, or a list of (T_i,) classes or numbers, one a
-            step; None for a table.
+            step; or (n,) texts; None for a table.
         classes: names of the classes, by code; empty where the targets are numbers.
     """
 
@@ -34,12 +33,12 @@ class Dataset:
     licence: str
     task: Task
     table: Table | None = field(default=None, repr=False)
-    sequences: tuple[Array, ...] = field(default=(), repr=False)
+    sequences: tuple[Any, ...] = field(default=(), repr=False)
     targets: Any = field(default=None, repr=False)
     classes: tuple[str, ...] = ()
 
     @property
-    def X(self) -> Table | list[Array]:
+    def X(self) -> Table | list[Any]:
         """What `fit` takes first: the table, or the list of sequences."""
         return self.table if self.table is not None else list(self.sequences)
 
