@@ -19,14 +19,17 @@ from saiki.metrics.forecasts import (
     smape,
 )
 from saiki.metrics.score import Score
+from saiki.metrics.translation import bleu, exact_match
 
 __all__ = [
     "Confusion",
     "Score",
     "accuracy",
+    "bleu",
     "confusion",
     "coverage",
     "crps_quantiles",
+    "exact_match",
     "f1",
     "interval_width",
     "log_loss",
