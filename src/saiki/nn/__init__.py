@@ -25,6 +25,7 @@ from saiki.nn.configs import (
     SegmentConfig,
     config_of,
 )
+from saiki.nn.crf import CRF
 from saiki.nn.elementwise import ElementwiseLSTM
 from saiki.nn.flow import Flow, Layer, generators
 from saiki.nn.pooling import AttentionPool, Last, Max, Mean, Segment
@@ -34,6 +35,7 @@ from saiki.nn.summary import Summary, SummaryRow
 from saiki.nn.tables import layer_from_mapping, layer_to_mapping
 
 __all__ = [
+    "CRF",
     "GRU",
     "LAYERS",
     "LSTM",
