@@ -286,7 +286,7 @@ def _input_norms(ran: Ran, batch: Batch, loss: RowLoss | None, lags: NDArray[np.
         value = 0.5 * (y * y).sum()
     else:
         last = batch.inputs.last_rows
-        targets, mask = batch.targets, batch.mask
+        targets, mask = batch.rows, batch.mask
         if batch.per_step:
             targets, mask = targets[last], None if mask is None else mask[last]
         value = loss(y, targets, mask).sum()

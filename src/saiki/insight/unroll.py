@@ -160,7 +160,7 @@ def as_batch(data: object, sequences: int | None) -> Batch:
 
     return Batch(
         chosen,
-        taken(batch.targets),
+        taken(batch.rows),
         None if batch.mask is None else taken(batch.mask),
         per_step=batch.per_step,
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from saiki.learning.rules import RuleState, objective
 from saiki.learning.sources import Batch
-from saiki.losses import RowLoss
+from saiki.losses import Loss
 
 
 @final
@@ -42,7 +42,7 @@ class BPTT:
         return 1
 
     def gradient(
-        self, network: torch.nn.Module, loss: RowLoss, batch: Batch, state: RuleState
+        self, network: torch.nn.Module, loss: Loss, batch: Batch, state: RuleState
     ) -> tuple[Tensor, dict[str, Tensor], RuleState]:
         """See `LearningRule.gradient`."""
         parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}

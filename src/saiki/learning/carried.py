@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from saiki.core.errors import OptionError, ShapeError, UsageError
+from saiki.core.errors import DTypeError, OptionError, ShapeError, UsageError
 from saiki.core.ragged import Ragged
 from saiki.learning.rules import RuleState
 from saiki.learning.sources import Batch
@@ -141,21 +141,27 @@ def remembered_inputs(tensors: Mapping[str, Tensor], rows: Tensor | None = None)
     )
 
 
-def require_batch(inputs: Ragged, state: RuleState, rule: str) -> None:
-    """Refuse a state of another number of sequences.
+def require_batch(batch: Batch, state: RuleState, rule: str) -> None:
+    """Refuse a state of another number of sequences, and targets that are told of a whole sequence only.
 
     Raises:
         UsageError: no state at all.
         ShapeError: another number of sequences.
+        DTypeError: target sequences of lengths of their own.
     """
+    if isinstance(batch.targets, Ragged):
+        raise DTypeError(
+            f"{rule} reads a sequence in pieces, but its targets belong to the whole of it.",
+            "Use rule='bptt'.",
+        )
     if "steps" not in state.tensors:
         raise UsageError(
             f"{rule} got a state without tensors, but it carries one.", "Begin with rule.start(network, B)."
         )
     B = len(state.tensors["steps"])
-    if inputs.B != B:
+    if batch.inputs.B != B:
         raise ShapeError(
-            f"the chunk has {inputs.B} sequences but the state is of {B}.",
+            f"the chunk has {batch.inputs.B} sequences but the state is of {B}.",
             "Give every sequence in each chunk; one without new steps is empty.",
         )
 
@@ -186,7 +192,7 @@ def rows_between(batch: Batch, start: int | Tensor, stop: int | Tensor | None = 
     return replace(
         batch,
         inputs=inputs.between(start, stop),
-        targets=inputs.with_data(batch.targets).between(start, stop).data,
+        targets=inputs.with_data(batch.rows).between(start, stop).data,
         mask=None if batch.mask is None else inputs.with_data(batch.mask).between(start, stop).data,
     )
 
@@ -197,7 +203,7 @@ def rows_followed_by(first: Batch, second: Batch) -> Batch:
     if first.mask is not None or second.mask is not None:
         masks = [
             each.inputs.with_data(
-                torch.ones_like(each.targets, dtype=torch.bool) if each.mask is None else each.mask
+                torch.ones_like(each.rows, dtype=torch.bool) if each.mask is None else each.mask
             )
             for each in (first, second)
         ]
@@ -220,7 +226,7 @@ def canonical(batch: Batch) -> Batch:
     return replace(
         batch,
         inputs=inputs.select(everyone),
-        targets=inputs.with_data(batch.targets).select(everyone).data,
+        targets=inputs.with_data(batch.rows).select(everyone).data,
         mask=None if batch.mask is None else inputs.with_data(batch.mask).select(everyone).data,
     )
 

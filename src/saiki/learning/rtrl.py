@@ -24,7 +24,7 @@ from saiki.learning.linearise import known
 from saiki.learning.memory import GIB, free_memory
 from saiki.learning.rules import RuleState, objective, sequence_weights
 from saiki.learning.sources import Batch
-from saiki.losses import RowLoss
+from saiki.losses import Loss
 from saiki.nn import Dropout, Stack
 from saiki.nn.flow import require_features
 
@@ -124,7 +124,7 @@ class RTRL:
         return 1 if self.every is None else max(1, math.ceil(steps / self.every))
 
     def gradient(
-        self, network: torch.nn.Module, loss: RowLoss, batch: Batch, state: RuleState
+        self, network: torch.nn.Module, loss: Loss, batch: Batch, state: RuleState
     ) -> tuple[Tensor, dict[str, Tensor], RuleState]:
         """See `LearningRule.gradient`. The states of 64 steps at most are kept at once.
 
@@ -135,7 +135,7 @@ class RTRL:
             ShapeError, UsageError: the state is not of these sequences, or of another network or rule.
         """
         stack = require_carrying(network, "RTRL")
-        require_batch(batch.inputs, state, "RTRL")
+        require_batch(batch, state, "RTRL")
         return _Pass(self, stack, loss, batch, state).run()
 
     @property
@@ -199,7 +199,7 @@ class _Part(NamedTuple):
 class _Pass:
     """One call of `gradient`."""
 
-    def __init__(self, rule: RTRL, stack: Stack, loss: RowLoss, batch: Batch, state: RuleState) -> None:
+    def __init__(self, rule: RTRL, stack: Stack, loss: Loss, batch: Batch, state: RuleState) -> None:
         self.rule, self.stack, self.loss, self.batch = rule, stack, loss, batch
         self.way = rule._way
         self.levels, self.tail = take_apart(stack)
@@ -352,10 +352,10 @@ def _blocks(batch: Batch) -> Iterator[_Part]:
         lengths = inputs.lengths
         ends = (lengths > start) & (lengths <= stop) | (lengths == 0) & (start == 0)
         which = ends.nonzero()[:, 0]
-        on = which.to(batch.targets.device)
+        on = which.to(batch.rows.device)
         asked = replace(
             batch,
-            targets=batch.targets[on],
+            targets=batch.rows[on],
             mask=None if batch.mask is None else batch.mask[on],
             weights=None if batch.weights is None else batch.weights[on],
         )
@@ -368,6 +368,6 @@ def _between(batch: Batch, start: int, stop: int) -> Batch:
     return replace(
         batch,
         inputs=inputs.between(start, stop),
-        targets=inputs.with_data(batch.targets).between(start, stop).data,
+        targets=inputs.with_data(batch.rows).between(start, stop).data,
         mask=None if batch.mask is None else inputs.with_data(batch.mask).between(start, stop).data,
     )

@@ -13,10 +13,10 @@ from typing import ClassVar, NamedTuple, Protocol, final, runtime_checkable
 import torch
 from torch import Tensor
 
-from saiki.core.errors import ShapeError
+from saiki.core.errors import DTypeError, ShapeError
 from saiki.core.ragged import Ragged
 from saiki.learning.sources import Batch
-from saiki.losses import RowLoss, observed_share
+from saiki.losses import Loss, SequenceLoss, observed_share
 
 
 @final
@@ -76,7 +76,7 @@ class LearningRule(Protocol):
         ...
 
     def gradient(
-        self, network: torch.nn.Module, loss: RowLoss, batch: Batch, state: RuleState
+        self, network: torch.nn.Module, loss: Loss, batch: Batch, state: RuleState
     ) -> tuple[Tensor, dict[str, Tensor], RuleState]:
         """Loss and gradient of one chunk.
 
@@ -85,7 +85,8 @@ class LearningRule(Protocol):
 
         Args:
             network: takes `batch.inputs`; parameters that require no gradient are skipped.
-            loss: one value a row.
+            loss: one value a row; or one a sequence, from a `SequenceLoss`, which only a rule that sees whole
+                sequences can take.
             batch: the chunk.
             state: from `start` or from the chunk before.
         Returns:
@@ -104,16 +105,18 @@ class Objective(NamedTuple):
     weights: Tensor  # (B,) Σ w m over each sequence's rows: value = Σ weights losses / Σ weights
 
 
-def objective(loss: RowLoss, outputs: Tensor | Ragged, batch: Batch) -> Objective:
+def objective(loss: Loss, outputs: Tensor | Ragged, batch: Batch) -> Objective:
     """The objective of a batch, and the share of each sequence in it.
 
     Args:
-        loss: one value a row.
+        loss: one value a row, or one a sequence.
         outputs: what the network gave: (B, …), or a `Ragged` for a target a step.
         batch: targets, mask and weights.
     Raises:
         ShapeError: the network answers once a sequence where targets are one a step, or the other way round.
     """
+    if isinstance(loss, SequenceLoss):
+        return _of_sequences(loss, outputs, batch)
     if isinstance(outputs, Ragged) != batch.per_step:
         came = "at every step" if isinstance(outputs, Ragged) else "once a sequence"
         wanted = "one row a step" if batch.per_step else "one row a sequence"
@@ -122,7 +125,7 @@ def objective(loss: RowLoss, outputs: Tensor | Ragged, batch: Batch) -> Objectiv
             "Add or leave out Last, Mean, Max or AttentionPool before the head.",
         )
     rows = outputs.data if isinstance(outputs, Ragged) else outputs
-    value = loss(rows, batch.targets, batch.mask)  # (N,) or (B,)
+    value = loss(rows, batch.rows, batch.mask)  # (N,) or (B,)
     weight = observed_share(batch.mask, len(value), value)
     if isinstance(outputs, Ragged):
         if batch.weights is not None:
@@ -142,8 +145,33 @@ def objective(loss: RowLoss, outputs: Tensor | Ragged, batch: Batch) -> Objectiv
     )
 
 
+def _of_sequences(loss: SequenceLoss, outputs: Tensor | Ragged, batch: Batch) -> Objective:
+    """Σ w ℓ / Σ w over the sequences, ℓ the loss of a whole one."""
+    if not isinstance(outputs, Ragged):
+        raise ShapeError(
+            f"{type(loss).__name__} needs an answer at every step, but the network pools over time.",
+            "Leave out Last, Mean, Max or AttentionPool.",
+        )
+    if not isinstance(batch.targets, Ragged):
+        raise DTypeError(
+            f"{type(loss).__name__} needs target sequences, but the targets are single rows.",
+            "Give the batch targets that are a Ragged.",
+        )
+    value = loss(outputs, batch.targets)  # (B,)
+    weights = torch.ones_like(value) if batch.weights is None else batch.weights.to(value)
+    total = weights.sum()
+    return Objective(
+        (weights * value).sum() / torch.where(total > 0, total, torch.ones_like(total)),
+        torch.where(weights > 0, value.detach(), 0),
+        weights,
+    )
+
+
 def sequence_weights(batch: Batch) -> Tensor:
     """(B,) float64 on the CPU: each sequence's share Σ w m in the objective, without running the network."""
+    if isinstance(batch.targets, Ragged):
+        ones = torch.ones(batch.B, dtype=torch.float64)
+        return ones if batch.weights is None else ones * batch.weights.cpu().double()
     mask = None if batch.mask is None else batch.mask.cpu()
     weight = observed_share(mask, batch.targets.shape[0], torch.empty(0, dtype=torch.float64))
     weight = batch.inputs.sequence_sum(weight) if batch.per_step else weight

@@ -21,8 +21,11 @@ class Batch:
     """Some sequences with their targets.
 
     Args:
-        inputs: what the network takes, usually a `Ragged` of B sequences.
-        targets: one row a sequence, (B, …) in the user's order, or one row a step, (N, …) in packed order.
+        inputs: what the network takes, usually a `Ragged` of B sequences. A network of several inputs takes a
+            value of its own, which has `B`, `device`, `to(device)`, `sequence_sum(rows)`, as a `Ragged` has,
+            and `steps`, the `Ragged` that its recurrent layers read.
+        targets: one row a sequence, (B, …) in the user's order, or one row a step, (N, …) in packed order;
+            or, for a loss of whole sequences, a `Ragged` of B target sequences, of lengths of their own.
         mask: bool, the shape of `targets` (of its rows' elements), True where the target was observed; None:
             everywhere.
         weights: (B,) weight of each sequence, at least 0; None: all 1.
@@ -30,7 +33,7 @@ class Batch:
     """
 
     inputs: Any
-    targets: Tensor
+    targets: Tensor | Ragged
     mask: Tensor | None = None
     weights: Tensor | None = None
     per_step: bool = False
@@ -38,7 +41,23 @@ class Batch:
     @property
     def B(self) -> int:
         """The number of sequences."""
+        if isinstance(self.targets, Ragged):
+            return self.targets.B
         return self.inputs.B if self.per_step else self.targets.shape[0]  # type: ignore[no-any-return]
+
+    @property
+    def rows(self) -> Tensor:
+        """The targets of a loss of rows, (B, …) or (N, …).
+
+        Raises:
+            DTypeError: they are target sequences, which only a loss of whole sequences takes.
+        """
+        if isinstance(self.targets, Ragged):
+            raise DTypeError(
+                "the targets are sequences of lengths of their own, which a loss of single rows cannot take.",
+                "Use a loss of whole sequences, such as saiki.losses.CTC(), with rule='bptt'.",
+            )
+        return self.targets
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device; itself where it is there already."""

@@ -46,6 +46,7 @@ from saiki.core.errors import (
     UsageError,
 )
 from saiki.core.log import logger
+from saiki.core.ragged import Ragged
 from saiki.core.record import EpochRecord, FitRecord
 from saiki.core.schema import strict
 from saiki.learning.batching import BatchSize, batches, resolve_batch_size
@@ -73,7 +74,7 @@ from saiki.learning.schedules import Schedule, ScheduleState, checked_state
 from saiki.learning.sources import Batch, Source
 from saiki.learning.stopping import EarlyStopping, Stopping
 from saiki.learning.training import Training
-from saiki.losses import Custom, RowLoss, get_loss
+from saiki.losses import Custom, Loss, SequenceLoss, get_loss
 
 EVALUATION_BATCH = (
     256  # sequences at a time where no gradient is kept: enough to fill the machine, little memory
@@ -106,7 +107,7 @@ class Trainer:
     def fit(
         self,
         network: torch.nn.Module,
-        loss: str | Callable[..., Tensor],
+        loss: str | Callable[..., Tensor] | Loss,
         train: Source,
         validation: Source | None = None,
         *,
@@ -154,7 +155,7 @@ class Trainer:
         run = _Run(
             trainer=self,
             network=network,
-            loss=get_loss(loss),
+            loss=loss if isinstance(loss, SequenceLoss) else get_loss(loss),
             train=train,
             validation=validation,
             all_data=all_data,
@@ -168,7 +169,7 @@ class Trainer:
 
 
 def evaluate(
-    network: torch.nn.Module, loss: RowLoss, source: Source, *, batch_size: int = EVALUATION_BATCH
+    network: torch.nn.Module, loss: Loss, source: Source, *, batch_size: int = EVALUATION_BATCH
 ) -> float:
     """The objective Σ w m ℓ / Σ w m over all sequences, in evaluation mode, without gradients.
 
@@ -254,7 +255,7 @@ class _Run:
 
     trainer: Trainer
     network: torch.nn.Module
-    loss: RowLoss
+    loss: Loss
     train: Source
     validation: Source | None
     all_data: Source | None
@@ -881,6 +882,8 @@ def _advice(lr: float) -> str:
 
 
 def _observed(batch: Batch) -> int:
+    if isinstance(batch.targets, Ragged):
+        return batch.targets.data.numel()
     return batch.targets.numel() if batch.mask is None else int(batch.mask.sum())
 
 

@@ -25,7 +25,7 @@ from saiki.learning.carried import (
 )
 from saiki.learning.rules import RuleState, objective, sequence_weights
 from saiki.learning.sources import Batch
-from saiki.losses import RowLoss
+from saiki.losses import Loss
 from saiki.nn import Stack
 
 
@@ -104,7 +104,7 @@ class TruncatedBPTT:
         return max(1, math.ceil(steps / self.every))
 
     def gradient(
-        self, network: torch.nn.Module, loss: RowLoss, batch: Batch, state: RuleState
+        self, network: torch.nn.Module, loss: Loss, batch: Batch, state: RuleState
     ) -> tuple[Tensor, dict[str, Tensor], RuleState]:
         """See `LearningRule.gradient`; a chunk of more than `stride` steps is read stride by stride.
 
@@ -113,7 +113,7 @@ class TruncatedBPTT:
             ShapeError, UsageError: the state is not of these sequences.
         """
         stack = require_carrying(network, type(self).__name__)
-        require_batch(batch.inputs, state, type(self).__name__)
+        require_batch(batch, state, type(self).__name__)
         parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
         if not batch.per_step:
             outputs = self._last_window(stack, batch.inputs, state)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from saiki.core.errors import DTypeError, ShapeError
+from saiki.core.ragged import Ragged
 
 
 @runtime_checkable
@@ -25,6 +26,31 @@ class RowLoss(Protocol):
             (N,) the mean over the observed targets of each row; 0, with zero gradient, where there are none.
         """
         ...
+
+
+@runtime_checkable
+class SequenceLoss(Protocol):
+    """A loss of whole sequences, whose targets need not be as long as the outputs: CTC, a CRF.
+
+    Attributes:
+        whole_sequence: True; it tells such a loss from a `RowLoss`.
+    """
+
+    whole_sequence: ClassVar[bool]
+
+    def __call__(self, outputs: Ragged, targets: Ragged) -> Tensor:
+        """The loss of each sequence.
+
+        Args:
+            outputs: B sequences, what the network said at each step.
+            targets: B sequences of what was true, in the same order, of lengths of their own.
+        Returns:
+            (B,) one value a sequence, unreduced.
+        """
+        ...
+
+
+Loss: TypeAlias = RowLoss | SequenceLoss
 
 
 def require_pair(
