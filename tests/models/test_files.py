@@ -287,8 +287,8 @@ def _set(*path: Any) -> Any:
         (_set("network", "output_size", 2), "head.weight is .* but must be"),
         (_set("network", "dtype", "float64"), "holds torch.float32 but must hold torch.float64"),
         (_set("network", "dtype", "float16"), "network: dtype is 'float16'"),
-        (_set("network", "layers", []), "network has 0 layers"),
-        (_set("network", "layers", [{"type": "mean"}] * 300), "network has 300 layers but must have between"),
+        (_set("network", "layers", []), "network: the network has no layers"),
+        (_set("network", "layers", [{"type": "mean"}] * 300), "network has 300 layers but at most"),
         (_set("network", "layers", 0, "num_layers", 900), "num_layers=900, but there are only"),
         (
             _set("network", "layers", 0, "hidden_size", 65_000),

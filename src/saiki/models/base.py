@@ -9,7 +9,8 @@ A task (`forecaster.py`, `classifier.py`, `regressor.py`) is a final class under
     _tensors()      -> the arrays fit learned besides the network's (scaling), by name
     _restore(fitted, tensors)   the way back
 
-and calls, inside its own fit, `_begin`, `_layers`, `_build` and `_train`, in this order.
+and calls, inside its own fit, `_begin`, `_layers`, `_build` and `_train`, in this order. A task whose network
+is no `Stack` makes it in a method of its own and in `_assemble`, sets `layers_`, and leaves `_build` out.
 """
 
 from __future__ import annotations
@@ -36,14 +37,15 @@ from saiki.core.names import choose
 from saiki.core.random import generator, seed_from
 from saiki.core.record import FitRecord
 from saiki.learning import BPTT, Observer, ProgressBar, Source, Trainer, Training, get_rule
+from saiki.losses import Loss
 from saiki.models.options import (
     CELL_LAYERS,
     DTYPES,
     Array,
-    CommonOptions,
     Layer,
     RandomState,
     Rule,
+    TrainingOptions,
     as_layer,
     did_you_mean,
     plain_option,
@@ -109,7 +111,8 @@ class Estimator(BaseEstimator):
     Constructor arguments every task takes (each task writes them out in its own `__init__`, which only
     stores them, as scikit-learn's rules say):
 
-    Args:
+    Args (a task whose network has one form only leaves out those from network to loss that it has no use
+    for, and rule):
         network: layer configs (or mappings with a "type"), the head left out or given; None builds the
             shorthand below.
         cell: "elman", "jordan", "lstm", "elementwise_lstm" or "gru".
@@ -134,7 +137,7 @@ class Estimator(BaseEstimator):
         verbose: progress bar; None shows it where stderr is a terminal.
 
     Attributes:
-        network_: the trained `saiki.nn.Stack`.
+        network_: the trained network, a `saiki.nn.Stack` or a module of the task's own.
         record_: `FitRecord`, what the training run left behind.
         baselines_: one dict a simple model: its name and its figures on the validation part.
         metrics_: this model's figures on the validation part.
@@ -145,7 +148,7 @@ class Estimator(BaseEstimator):
     """
 
     task: ClassVar[str]
-    OptionsFile: ClassVar[type[CommonOptions]]
+    OptionsFile: ClassVar[type[TrainingOptions]]
     FittedFile: ClassVar[type]
 
     network: Sequence[Layer | Mapping[str, Any]] | None
@@ -168,7 +171,7 @@ class Estimator(BaseEstimator):
     engine: str | None
     verbose: bool | None
 
-    network_: Stack
+    network_: torch.nn.Module
     record_: FitRecord
     baselines_: list[dict[str, Any]]
     metrics_: dict[str, float]
@@ -225,16 +228,19 @@ class Estimator(BaseEstimator):
 
     def _begin(self, checkpoint: str | Path | None, resume: bool) -> None:
         """Check the options of the shorthand and settle the seed; the first thing a task's fit does."""
-        choose(self.cell, CELL_LAYERS, "cell")
+        given = self.get_params(deep=False)
+        if "cell" in given:
+            choose(self.cell, CELL_LAYERS, "cell")
         choose(self.dtype, DTYPES, "dtype")
         self._device()
-        if not (self.hidden_size == "auto" or _is_int(self.hidden_size, 1)):
+        hidden_size = given.get("hidden_size", 1)
+        if not (hidden_size == "auto" or _is_int(hidden_size, 1)):
             raise OptionError(
-                f"hidden_size is {self.hidden_size!r} but must be a whole number from 1 on, or 'auto'"
+                f"hidden_size is {hidden_size!r} but must be a whole number from 1 on, or 'auto'"
             )
         for name in ("num_layers", "max_epochs"):
-            if not _is_int(getattr(self, name), 1):
-                raise OptionError(f"{name} is {getattr(self, name)!r} but must be a whole number from 1 on")
+            if not _is_int(given.get(name, 1), 1):
+                raise OptionError(f"{name} is {given[name]!r} but must be a whole number from 1 on")
         if self.batch_size != "all" and not _is_int(self.batch_size, 1):
             raise OptionError(
                 f"batch_size is {self.batch_size!r} but must be a whole number from 1 on, or 'all'"
@@ -243,17 +249,17 @@ class Estimator(BaseEstimator):
             raise OptionError(f"patience is {self.patience!r} but must be a whole number from 1 on, or None")
         if not (_is_number(self.lr) and 0 < self.lr < float("inf")):
             raise OptionError(f"lr is {self.lr!r} but must be a positive number; try 0.001")
-        if not (_is_number(self.dropout) and 0 <= self.dropout < 1):
-            raise OptionError(
-                f"dropout is {self.dropout!r} but must be a share from 0 up to, not including, 1"
-            )
+        dropout = given.get("dropout", 0)
+        if not (_is_number(dropout) and 0 <= dropout < 1):
+            raise OptionError(f"dropout is {dropout!r} but must be a share from 0 up to, not including, 1")
         if self.training is not None and not isinstance(self.training, Training):
             raise DTypeError(
                 f"training is {type(self.training).__name__} but must be saiki.learning.Training(...) or None"
             )
         self._training()
-        if self.loss != "auto" and not isinstance(self.loss, str) and not callable(self.loss):
-            raise DTypeError(f"loss is {type(self.loss).__name__} but must be a name or a callable")
+        loss = given.get("loss", "auto")
+        if not isinstance(loss, str) and not callable(loss):
+            raise DTypeError(f"loss is {type(loss).__name__} but must be a name or a callable")
         if resume and checkpoint is None:
             raise OptionError("resume=True needs checkpoint=FOLDER, the folder the earlier run wrote to")
         self.seed_ = self._settle_seed(checkpoint, resume)
@@ -269,9 +275,10 @@ class Estimator(BaseEstimator):
             OptionError: an unknown rule, or `rule` and `training` name two.
         """
         training = self.training if self.training is not None else Training()
-        if self.rule is None:
+        own: Rule = getattr(self, "rule", None)
+        if own is None:
             return training
-        rule, other = get_rule(self.rule), get_rule(training.rule)
+        rule, other = get_rule(own), get_rule(training.rule)
         if other not in (BPTT(), rule):
             raise OptionError(
                 f"rule is {rule!r} but training has another, {other!r}.", "Leave one of the two out."
@@ -362,8 +369,8 @@ class Estimator(BaseEstimator):
 
     def _train(
         self,
-        network: Stack,
-        loss: Callable[..., Tensor],
+        network: torch.nn.Module,
+        loss: Callable[..., Tensor] | Loss,
         train: Source,
         validation: Source | None,
         *,
@@ -382,7 +389,7 @@ class Estimator(BaseEstimator):
 
         Args:
             network: the network to train, left with its best weights.
-            loss: one value a row (`saiki.losses.get_loss`).
+            loss: one value a row (`saiki.losses.get_loss`), or one a sequence (`saiki.losses.SequenceLoss`).
             train: what the network learns from.
             validation: what early stopping watches; None watches nothing.
             everything: training and validation part together, for training's refit="all".
@@ -476,7 +483,7 @@ class Estimator(BaseEstimator):
         *,
         source: torch.Generator,
         dtype: torch.dtype,
-    ) -> Stack:
+    ) -> torch.nn.Module:
         """The network of a model folder before its weights are put in; a task whose network is more than a
         stack of layers extends this.
 
@@ -494,6 +501,19 @@ class Estimator(BaseEstimator):
     def _restore(self, fitted: Any, tensors: Mapping[str, Array]) -> None:  # noqa: ANN401  a FittedFile
         """Set the fitted attributes from what `_fitted` and `_tensors` gave."""
         raise NotImplementedError
+
+    def _documents(self) -> dict[str, bytes]:
+        """Further files of the model folder by name, such as vocabulary.json; {} where there are none."""
+        return {}
+
+    def _restore_documents(self, documents: Mapping[str, bytes]) -> None:
+        """Take up what `_documents` gave; called after `_restore`.
+
+        Raises:
+            SchemaError: a file is missing, or does not fit the model.
+        """
+        if documents:
+            raise SchemaError(f"a {self.task} has no file {min(documents)}.")
 
     def _stream_tensors(self) -> dict[str, Array]:
         """What a model that learns from a stream carries from row to row, for stream.safetensors; {} for one
@@ -553,7 +573,9 @@ class Estimator(BaseEstimator):
     def summary(self, steps: int | None = None) -> Summary:
         """The table of layers, output shapes and parameters; `print` it."""
         self._require_fitted()
-        return self.network_.summary(steps)
+        network: Any = self.network_
+        table: Summary = network.summary(steps)
+        return table
 
 
 def _is_int(value: object, low: int) -> bool:

@@ -5,6 +5,7 @@
           metrics.json          figures of the model and of the simple models on the validation part
           report.html           the same, to look at
           stream.safetensors    what a model that learns from a stream carries from row to row
+          vocabulary.json, ...  what a task keeps besides, such as words and how text is cut into them
           checkpoints/          of a run that was given this folder; each holds the options too
 
 A user's own loss, activation or cell is stored as a name with JSON options, a layer of the user's own as its
@@ -43,6 +44,7 @@ from saiki.core.schema import (
     pack_tensors,
     plain,
     read_config,
+    read_file,
     read_json,
     read_tensors,
     require_free_folder,
@@ -55,7 +57,7 @@ from saiki.learning.checkpoints import Checkpoint, newest_verified
 from saiki.losses import LOSSES
 from saiki.models.base import STREAM
 from saiki.models.options import DTYPES, Array, Layer, as_mapping
-from saiki.nn import Stack, layer_from_mapping
+from saiki.nn import layer_from_mapping
 
 if TYPE_CHECKING:
     from saiki.learning import Training
@@ -68,6 +70,12 @@ ESTIMATOR, FITTED = (
     "estimator.json",
     "fitted.safetensors",
 )  # what a checkpoint holds beside the trainer's files
+OWN_FILES = (
+    "model.safetensors",
+    "metrics.json",
+    "report.html",
+    STREAM,
+)  # the others are the task's documents
 MAX_LAYERS = 256  # layers of a network read from a file
 MAX_SIZE = 2**31
 
@@ -148,7 +156,7 @@ def save(estimator: Estimator, folder: str | Path, *, force: bool = False) -> Pa
     target = require_free_folder(folder, force)
     page = estimator.report()  # it looks inside, and what it sees is part of the metrics
     metrics = _metrics(estimator)
-    extra: dict[str, bytes | Mapping[str, Array]] = {}
+    extra: dict[str, bytes | Mapping[str, Array]] = {**estimator._documents()}
     carried = estimator._stream_tensors()
     if carried:
         extra[STREAM] = carried
@@ -165,7 +173,7 @@ def save(estimator: Estimator, folder: str | Path, *, force: bool = False) -> Pa
     return target
 
 
-def _sections(estimator: Estimator, network: Stack) -> dict[str, Any]:
+def _sections(estimator: Estimator, network: Any) -> dict[str, Any]:  # noqa: ANN401  it has sizes
     return {
         "options": estimator._options(),
         "network": NetworkFile(
@@ -178,7 +186,7 @@ def _sections(estimator: Estimator, network: Stack) -> dict[str, Any]:
     }
 
 
-def _all_tensors(estimator: Estimator, network: Stack) -> dict[str, Array]:
+def _all_tensors(estimator: Estimator, network: torch.nn.Module) -> dict[str, Array]:
     weights = {WEIGHTS + name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
     return {**weights, **estimator._tensors()}
 
@@ -197,7 +205,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401  a figure or a name
     return value
 
 
-def checkpoint_files(estimator: Estimator, network: Stack) -> dict[str, bytes]:
+def checkpoint_files(estimator: Estimator, network: torch.nn.Module) -> dict[str, bytes]:
     """What each checkpoint of this run keeps besides the trainer's files, so that it loads by itself."""
     sections = plain(_sections(estimator, network))
     content = {
@@ -208,6 +216,7 @@ def checkpoint_files(estimator: Estimator, network: Stack) -> dict[str, bytes]:
         "seed": estimator.seed_,
     }
     return {
+        **estimator._documents(),
         ESTIMATOR: json.dumps(content, ensure_ascii=False, allow_nan=False).encode(),
         FITTED: pack_tensors(estimator._tensors(), FITTED),
     }
@@ -262,6 +271,7 @@ def load(folder: str | Path, extra: Mapping[str, object] | None = None) -> Estim
         fitted = config["fitted"]
         if STREAM in config["files"]:
             carried = read_tensors(path, config, STREAM)
+        documents = {name: read_file(path, config, name) for name in config["files"] if name not in OWN_FILES}
     else:
         checkpoint = _newest(path)
         content = _unfinished(checkpoint)
@@ -273,7 +283,12 @@ def load(folder: str | Path, extra: Mapping[str, object] | None = None) -> Estim
         record = _record_of(checkpoint, content.seed)
         figures = MetricsFile(model={}, baselines=[], details={})
         fitted = content.fitted
+        documents = {name: data for name, data in checkpoint.files.items() if name not in (ESTIMATOR, FITTED)}
     _restore(estimator, network, fitted, tensors, where, extra)
+    try:
+        estimator._restore_documents(documents)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error.message}", error.hint) from error
     estimator.record_ = record
     estimator.seed_ = record.seed if record.seed is not None else 0
     estimator.metrics_ = {k: float("nan") if v is None else v for k, v in figures.model.items()}
@@ -363,17 +378,17 @@ def _estimator(
     read = strict(kind.OptionsFile, options, f"{where}: options")
     arguments = {field.name: getattr(read, field.name) for field in fields(read)}
     try:
-        if arguments["network"] is not None:
+        if arguments.get("network") is not None:
             arguments["network"] = [
                 layer_from_mapping(entry, f"network line {line}", extra=extra)
                 for line, entry in enumerate(arguments["network"], start=1)
             ]
         if arguments["training"] is not None:
             arguments["training"] = _training(arguments["training"])
-        if arguments["rule"] is not None:
+        if arguments.get("rule") is not None:
             arguments["rule"] = get_rule(arguments["rule"])
         arguments["device"] = _device_here(arguments["device"], where)
-        if isinstance(arguments["loss"], Custom):
+        if isinstance(arguments.get("loss"), Custom):
             arguments["loss"] = resolve(arguments["loss"], extra, LOSSES)
         return kind(**kind._arguments(arguments))
     except SaikiError as error:
@@ -449,12 +464,10 @@ def _network(
     weights: Mapping[str, Array],
     where: str,
     extra: Mapping[str, object] | None,
-) -> tuple[Stack, list[Layer]]:
+) -> tuple[torch.nn.Module, list[Layer]]:
     """The network and its configs, made only after every shape agrees with the tensors that are there."""
-    if not 1 <= len(file.layers) <= MAX_LAYERS:
-        raise SchemaError(
-            f"{where}: network has {len(file.layers)} layers but must have between 1 and {MAX_LAYERS}."
-        )
+    if len(file.layers) > MAX_LAYERS:
+        raise SchemaError(f"{where}: network has {len(file.layers)} layers but at most {MAX_LAYERS} may be.")
     for layer in file.layers:
         depth = layer.get("num_layers", 1)
         if isinstance(depth, int) and depth > max(len(weights), 1):

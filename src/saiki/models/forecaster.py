@@ -172,6 +172,7 @@ class Forecaster(Estimator):
     OptionsFile: ClassVar[type[CommonOptions]] = ForecasterOptions
     FittedFile: ClassVar[type] = ForecasterFitted
 
+    network_: Stack  # or a ForecastNetwork, which has what is used of one: sizes, state, summary
     learned_: Learned
     backtest_: Backtest | None
     stream_: Stream

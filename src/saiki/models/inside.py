@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saiki.core.errors import DataError, SaikiError
+from saiki.core.errors import DataError, OptionError, SaikiError
 from saiki.core.ragged import Ragged
 from saiki.core.random import generator
 from saiki.insight import Inside, ReportData, picture, report
@@ -62,10 +62,20 @@ class Kept:
 # --------------------------------------------------------------------------------------------------- looking
 
 
+def has_inside(network: torch.nn.Module) -> bool:
+    """Whether there is a stack of layers to look into: a network of memory alone has none."""
+    return isinstance(getattr(network, "stack", network), Stack)
+
+
 def stack_of(network: torch.nn.Module) -> Stack:
-    """The stack of layers in a task's network: itself, or what a forecaster's heads stand on."""
+    """The stack of layers in a task's network: itself, or what a forecaster's heads stand on.
+
+    Raises:
+        OptionError: the network has none.
+    """
     inner = getattr(network, "stack", network)
-    assert isinstance(inner, Stack)
+    if not isinstance(inner, Stack):
+        raise OptionError(f"a {type(network).__name__} has no stack of recurrent layers to look into.")
     return inner
 
 

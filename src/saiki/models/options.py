@@ -42,16 +42,9 @@ CELL_LAYERS: dict[str, type[LayerConfig]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonOptions:
+class TrainingOptions:
     """The options every task has, as config.json keeps them; a task's own schema adds its fields."""
 
-    network: list[dict[str, Any]] | None
-    cell: str
-    hidden_size: int | str
-    num_layers: int
-    bidirectional: bool
-    dropout: float
-    loss: str | Custom
     lr: float
     max_epochs: int
     batch_size: int | str
@@ -63,6 +56,19 @@ class CommonOptions:
     dtype: str
     engine: str | None
     verbose: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions(TrainingOptions):
+    """The options of every task whose network is a stack of layers under a loss that may be chosen."""
+
+    network: list[dict[str, Any]] | None
+    cell: str
+    hidden_size: int | str
+    num_layers: int
+    bidirectional: bool
+    dropout: float
+    loss: str | Custom
     rule: dict[str, Any] | None = None  # model folders older than the option lack it
 
 

@@ -24,12 +24,11 @@ from saiki.insight import (
 )
 from saiki.insight import report as write_page
 from saiki.learning import BPTT, Training, get_rule
-from saiki.models.inside import section
+from saiki.models.inside import has_inside, section
 from saiki.models.options import as_layer
 
 if TYPE_CHECKING:
     from saiki.models.base import Estimator
-    from saiki.nn import Stack
 
 ATTENTION_SHOWN = 12  # sequences or windows whose attention a report draws
 
@@ -87,7 +86,7 @@ def page(
             options=shown_options(estimator),
             loss=loss,
             clip_norm=training.clip_norm,
-            inside=section(estimator),
+            inside=section(estimator) if has_inside(estimator.network_) else None,
             notes=(*_rule_told(training), *notes),
             created=now.strftime("%Y-%m-%d %H:%M %Z"),
         )
@@ -133,11 +132,11 @@ def _layer(entry: Any) -> str:  # noqa: ANN401  a config, (name, config) or a ma
     return f"{config.type} ({', '.join(said)})" if said else config.type
 
 
-def network_rows(network: Stack) -> tuple[NetworkRow, ...]:
+def network_rows(network: Any) -> tuple[NetworkRow, ...]:  # noqa: ANN401  a module with a summary
     """The network table's lines."""
     frozen = {
         name: sum(p.numel() for p in layer.parameters() if not p.requires_grad)
-        for name, layer in network.layers.items()
+        for name, layer in getattr(network, "layers", {}).items()
     }
     return tuple(
         NetworkRow(

@@ -140,6 +140,7 @@ class SequenceEstimator(OnlineSequences):
     encoding: Literal["one_hot", "embed"]
     missing: Missing
 
+    network_: Stack
     per_step_: bool
     feature_names_: tuple[str, ...] | None
     outputs_: int
