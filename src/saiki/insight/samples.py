@@ -48,8 +48,8 @@ def samples(
         cells = "".join(f'<td style="overflow-wrap:anywhere">{_shown(text)}</td>' for text in row)
         lines.append(f"<tr>{mark}{cells}</tr>")
     body = "\n".join(lines)
-    table = f'<div class="scroll"><table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
-    return Picture(title=title, caption=caption, svg=table)
+    table = f"<table>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    return Picture(title=title, caption=caption, svg=f'<div class="scroll">{table}</div>')
 
 
 def _shown(text: str) -> str:
