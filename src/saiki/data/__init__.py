@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from saiki.data.audio import Audio, read_audio, resampled
+from saiki.data.audio_features import AudioFeatures
 from saiki.data.builtin import DATASETS, load
 from saiki.data.categories import Categories, embedding_size, fit_categories, require_few_levels
 from saiki.data.datasets import Dataset
@@ -28,6 +30,8 @@ __all__ = [
     "DATASETS",
     "MISSING_OPTIONS",
     "REBER_SYMBOLS",
+    "Audio",
+    "AudioFeatures",
     "Categories",
     "Dataset",
     "Frequency",
@@ -56,10 +60,12 @@ __all__ = [
     "load_npz",
     "mask",
     "parse_times",
+    "read_audio",
     "read_table",
     "reber_successors",
     "require_few_levels",
     "require_missing_option",
+    "resampled",
     "sequences_from_table",
     "show_time",
     "split_in_time",
