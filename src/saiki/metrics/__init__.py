@@ -5,6 +5,7 @@ a `Score`: a float with the `count` of targets behind it. scikit-learn computes 
 """
 
 from saiki.metrics.classes import Confusion, accuracy, confusion, f1, log_loss
+from saiki.metrics.edits import Edits, cer, edit_distance, edits, label_error_rate, wer
 from saiki.metrics.forecasts import (
     coverage,
     crps_quantiles,
@@ -23,15 +24,20 @@ from saiki.metrics.translation import bleu, exact_match
 
 __all__ = [
     "Confusion",
+    "Edits",
     "Score",
     "accuracy",
     "bleu",
+    "cer",
     "confusion",
     "coverage",
     "crps_quantiles",
+    "edit_distance",
+    "edits",
     "exact_match",
     "f1",
     "interval_width",
+    "label_error_rate",
     "log_loss",
     "mae",
     "mase",
@@ -41,4 +47,5 @@ __all__ = [
     "rmse",
     "seasonal_scale",
     "smape",
+    "wer",
 ]
