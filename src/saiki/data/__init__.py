@@ -6,6 +6,7 @@ from saiki.data.audio import Audio, read_audio, resampled
 from saiki.data.audio_features import AudioFeatures
 from saiki.data.builtin import DATASETS, load
 from saiki.data.categories import Categories, embedding_size, fit_categories, require_few_levels
+from saiki.data.conll import Tagged, read_tagged
 from saiki.data.datasets import Dataset
 from saiki.data.missing import (
     MISSING_OPTIONS,
@@ -40,6 +41,7 @@ __all__ = [
     "Scaler",
     "Series",
     "Table",
+    "Tagged",
     "TextCodec",
     "TimeSplit",
     "TimeStyle",
@@ -62,6 +64,7 @@ __all__ = [
     "parse_times",
     "read_audio",
     "read_table",
+    "read_tagged",
     "reber_successors",
     "require_few_levels",
     "require_missing_option",

@@ -20,12 +20,15 @@ from saiki.metrics.forecasts import (
     smape,
 )
 from saiki.metrics.score import Score
+from saiki.metrics.spans import Span, SpanCounts, span_counts, span_f1, spans
 from saiki.metrics.translation import bleu, exact_match
 
 __all__ = [
     "Confusion",
     "Edits",
     "Score",
+    "Span",
+    "SpanCounts",
     "accuracy",
     "bleu",
     "cer",
@@ -47,5 +50,8 @@ __all__ = [
     "rmse",
     "seasonal_scale",
     "smape",
+    "span_counts",
+    "span_f1",
+    "spans",
     "wer",
 ]
