@@ -10,6 +10,7 @@ import pytest
 
 from saiki.core.errors import OptionError, ValueRangeError
 from saiki.data import DATASETS, load
+from saiki.data.builtin import EMOJI
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
@@ -36,6 +37,17 @@ def test_digits():
     data = load("digits")
     assert len(data) == 1797 and data.sequences[0].shape == (8, 8)
     assert max(s.max() for s in data.sequences) == 1 and set(data.y.tolist()) == set(range(10))
+
+
+def test_emoji_is_balanced_and_says_nothing_twice():
+    file = resources.files("saiki.data") / "files" / "emoji.csv"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert digest in (resources.files("saiki.data") / "files" / "SOURCE.md").read_text()
+    data = load("emoji")
+    labels, counts = np.unique(data.y, return_counts=True)
+    assert set(labels) == set(EMOJI) == set(data.classes) and (counts == 50).all()
+    assert len({text.casefold() for text in data.X}) == 250
+    assert all(10 <= len(text) <= 80 and text == text.strip() for text in data.X)
 
 
 def test_sine_without_noise():

@@ -1,8 +1,10 @@
-"""Built-in data by `load`: one real record, one real set of images, the sets of `tasks` and `tasks_text`."""
+"""Built-in data by `load`: a real record, images, sentences, and the sets of `tasks` and `tasks_text`."""
 
 from __future__ import annotations
 
+import csv
 import inspect
+import io
 from collections.abc import Callable
 from importlib import resources
 
@@ -15,12 +17,12 @@ from saiki.data.table import read_table
 from saiki.data.tasks import adding, continual_reber, copy_memory, marked, reber, sine, timing, waves
 from saiki.data.tasks_text import addition, dates
 
-__all__ = ["DATASETS", "co2", "digits", "load"]
+__all__ = ["DATASETS", "EMOJI", "co2", "digits", "emoji", "load"]
 
 
 def load(name: str, **options: object) -> Dataset:
-    """A built-in set by name: `co2`, `digits`, or a generated one: `sine`, `adding`, `copy_memory`, `reber`,
-    `continual_reber`, `timing`, `waves`, `marked`, `addition`, `dates`.
+    """A built-in set by name: `co2`, `digits`, `emoji`, or a generated one: `sine`, `adding`, `copy_memory`,
+    `reber`, `continual_reber`, `timing`, `waves`, `marked`, `addition`, `dates`.
 
     Args:
         name: which.
@@ -73,9 +75,33 @@ def digits() -> Dataset:
     )
 
 
+EMOJI = {"love": "❤", "sport": "⚽", "joy": "😊", "sadness": "😞", "food": "🍴"}
+"""The classes of the set `emoji` and their signs."""
+
+
+def emoji() -> Dataset:
+    """250 short English sentences, 50 for each of five signs: love, sport, joy, sadness, food. The classes
+    stand in turn, so that any stretch of the set is balanced.
+    """
+    file = resources.files("saiki.data") / "files" / "emoji.csv"
+    rows = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8"))))[1:]
+    return Dataset(
+        name="emoji",
+        description="250 short English sentences and which of five emoji belongs to each: "
+        + ", ".join(f"{name} {sign}" for name, sign in EMOJI.items()),
+        source="written for Saiki by its developers",
+        licence="Apache-2.0",
+        task="classify",
+        sequences=tuple(text for text, _ in rows),
+        targets=np.array([label for _, label in rows]),
+        classes=tuple(EMOJI),
+    )
+
+
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "co2": co2,
     "digits": digits,
+    "emoji": emoji,
     "sine": sine,
     "adding": adding,
     "copy_memory": copy_memory,
