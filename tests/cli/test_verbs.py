@@ -291,7 +291,7 @@ def test_every_option_of_an_estimator_has_its_flag(verb: str, kind: type) -> Non
     """Except those a line cannot hold (files hold them) and the progress bar, which is --quiet."""
     from saiki.cli import fit
 
-    flags = set(inspect.signature(getattr(fit, verb)).parameters)
+    flags = set(inspect.signature(fit.VERBS[verb].command).parameters)
     options = set(inspect.signature(kind.__init__).parameters) - {"self", "network", "training", "verbose"}
     options |= {field.name for field in dataclasses.fields(library.learning.Training)}
     options -= {"rule", "groups", "shuffle", "bucket"}

@@ -9,7 +9,7 @@ import typer
 
 from saiki.cli import options as o
 from saiki.cli.console import emit_json, format_table, ranked, say
-from saiki.cli.source import read_sequences
+from saiki.cli.fit import read_data
 from saiki.core.errors import UsageError
 
 
@@ -55,8 +55,7 @@ def evaluate(
         return
     if start is not None or every != 1:
         raise UsageError("--start and --every are for forecasters", hint="leave them out")
-    X, y = read_sequences(data, estimator, label=label, part=part)
-    metrics = estimator.evaluate(X, y)
+    metrics = estimator.evaluate(*read_data(data, estimator, label=label, part=part))
     if as_json:
         emit_json({"task": estimator.task, "metrics": metrics})
     else:

@@ -9,7 +9,7 @@ import typer
 
 from saiki.cli import options as o
 from saiki.cli.console import emit_json, format_table, free_path, say
-from saiki.cli.source import read_sequences
+from saiki.cli.fit import read_data
 from saiki.core.errors import UsageError
 
 _MARKS = {"ill": "change", "watch": "watch", "well": "sound"}
@@ -43,13 +43,10 @@ def inspect(
         if part is not None:
             raise UsageError("--part is of an .npz archive, and no DATA was given", hint="leave it out")
         seen = seen_on(estimator)
-    elif estimator.task == "forecaster":
-        if part is not None:
-            raise UsageError("--part is for classifiers and regressors", hint="leave it out")
-        seen = seen_on(estimator, data)
     else:
-        X, _ = read_sequences(data, estimator, part=part, answers=False)
-        seen = seen_on(estimator, X)
+        if part is not None and estimator.task == "forecaster":
+            raise UsageError("--part is for classifiers and regressors", hint="leave it out")
+        seen = seen_on(estimator, read_data(data, estimator, answers=False, part=part)[0])
     if report is not None:
         from saiki.core.files import atomic_write
         from saiki.models.inside import page_of

@@ -12,8 +12,8 @@ import typer
 from saiki.cli import fit
 from saiki.cli import options as o
 from saiki.cli.console import emit_json, format_table, free_path, say
+from saiki.cli.fit.common import source_of, with_flags
 from saiki.cli.job import Job, build, read_job
-from saiki.cli.source import read_sequences
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,12 +57,8 @@ def _verb(task: str, like: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _task, _like in (
-    ("forecaster", fit.forecaster),
-    ("classifier", fit.classifier),
-    ("regressor", fit.regressor),
-):
-    app.command(_task)(_verb(_task, _like))
+for _task, _like in fit.VERBS.items():
+    app.command(_like.source.verb)(_verb(_task, _like.command))
 
 
 def _test(task: str, flags: Mapping[str, Any]) -> None:
@@ -71,9 +67,10 @@ def _test(task: str, flags: Mapping[str, Any]) -> None:
         free_path(flags["picture"], flags["force"])  # before the work
     asked = {name: value for name, value in flags.items() if name not in OWN} | {"quiet": True}
     job = read_job(asked["config"], task) if asked["config"] is not None else Job()
-    path, source = fit.source_of(job, asked, f"saiki lr-range {task} DATA")
-    estimator: Any = build(task, fit.with_flags(job, asked), str(asked["config"]))
-    data = (path,) if task == "forecaster" else read_sequences(path, estimator, **source)
+    source = fit.VERBS[task].source
+    path, said = source_of(source, job, asked, f"saiki lr-range {source.verb} DATA")
+    estimator: Any = build(task, with_flags(source, job, asked), str(asked["config"]))
+    data = source.read(path, estimator, **said)
     found = estimator.lr_range(*data, low=flags["low"], high=flags["high"], steps=flags["steps"])
     if flags["picture"] is not None:
         from saiki.core.files import atomic_write
