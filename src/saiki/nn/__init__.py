@@ -8,6 +8,7 @@ from saiki.nn.configs import (
     ActivationConfig,
     AttentionPoolConfig,
     CellConfig,
+    ConvolutionConfig,
     DenseConfig,
     DropoutConfig,
     ElementwiseLSTMConfig,
@@ -25,6 +26,7 @@ from saiki.nn.configs import (
     SegmentConfig,
     config_of,
 )
+from saiki.nn.convolution import Convolution
 from saiki.nn.crf import CRF
 from saiki.nn.elementwise import ElementwiseLSTM
 from saiki.nn.flow import Flow, Layer, generators
@@ -45,6 +47,8 @@ __all__ = [
     "AttentionPool",
     "AttentionPoolConfig",
     "CellConfig",
+    "Convolution",
+    "ConvolutionConfig",
     "Dense",
     "DenseConfig",
     "Dropout",

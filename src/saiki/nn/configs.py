@@ -23,7 +23,7 @@ from saiki.core.activations import ACTIVATIONS, get_activation
 from saiki.core.checks import require_bool, require_int, require_number
 from saiki.core.errors import DTypeError, OptionError
 from saiki.core.names import choose, unknown
-from saiki.nn import basic, elementwise, pooling, recurrent
+from saiki.nn import basic, convolution, elementwise, pooling, recurrent
 from saiki.nn.basic import LAYER_ACTIVATIONS, MAX_EMBEDDINGS
 from saiki.nn.flow import kind
 from saiki.nn.recurrent import MAX_LAYERS, Squashing
@@ -479,6 +479,46 @@ class SegmentConfig(_Plain):
 
 @final
 @dataclass(frozen=True, kw_only=True)
+class ConvolutionConfig(LayerConfig):
+    """A `Convolution` over time; see there for the options.
+
+    Args:
+        size: K, features out.
+        kernel_size: k, steps that one output step sees.
+        stride: S, steps from one output step to the next.
+        dilation: D, steps between those that are seen.
+        causal: no output step sees a later step.
+        padding: zeros at either end; None keeps ⌈T / S⌉ steps.
+        bias: with b.
+    """
+
+    type: ClassVar[str] = "convolution"
+    module: ClassVar[Any] = convolution.Convolution
+    over_time: ClassVar[bool] = True
+
+    size: Width
+    kernel_size: Annotated[int, Interval(ge=1, le=convolution.MAX_KERNEL)]
+    stride: Annotated[int, Interval(ge=1, le=convolution.MAX_KERNEL)] = 1
+    dilation: Annotated[int, Interval(ge=1, le=convolution.MAX_KERNEL)] = 1
+    causal: bool = False
+    padding: Annotated[int, Interval(ge=0, le=convolution.MAX_KERNEL)] | None = None
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        convolution.require_one_padding(self.causal, self.padding)
+
+    def output_size(self, input_size: int) -> int:
+        """K."""
+        return self.size
+
+    @classmethod
+    def _read(cls, module: torch.nn.Module, name: str) -> Any:  # noqa: ANN401
+        return module.bias is not None if name == "bias" else getattr(module, name)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
 class LastConfig(_Plain):
     """The `Last` step of each sequence.
 
@@ -552,6 +592,7 @@ LAYERS: dict[str, type[LayerConfig]] = {
         DropoutConfig,
         LayerNormConfig,
         SegmentConfig,
+        ConvolutionConfig,
         LastConfig,
         MeanConfig,
         MaxConfig,

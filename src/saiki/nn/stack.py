@@ -22,6 +22,7 @@ from saiki.nn.configs import (
     LayerNormConfig,
     config_of,
 )
+from saiki.nn.convolution import Convolution
 from saiki.nn.flow import Flow, Layer, kind, require_ragged
 from saiki.nn.pooling import AttentionPool, Segment
 from saiki.nn.recurrent import RecurrentLayer
@@ -161,7 +162,7 @@ class Stack(torch.nn.Module):
             state: what the call for the chunk before returned; None at the start.
         Returns:
             The output for this chunk, and the state after it: a tuple of (num_layers·D, B, size) for each
-            recurrent layer. Pooling and `Segment` see this chunk alone.
+            recurrent layer. Pooling, `Segment` and `Convolution` see this chunk alone.
         Raises:
             OptionError: a layer is bidirectional and a state is given: its backward direction comes from the
                 future.
@@ -279,6 +280,8 @@ class Stack(torch.nn.Module):
             width = _width(layer, width)
             if isinstance(layer, Segment):
                 T = -(-T // layer.length) if isinstance(T, int) else f"⌈{T}/{layer.length}⌉"
+            elif isinstance(layer, Convolution):
+                T = layer.steps(T)
             pooled = pooled or (isinstance(layer, Layer) and layer.pools)
             count = 0
             for parameter in layer.parameters():
