@@ -11,6 +11,7 @@ what `get_loss` gives and the trainer takes: `loss(outputs, targets, mask) -> (N
 from saiki.losses.absolute import Absolute, absolute
 from saiki.losses.crf import CRF, crf, crf_log_partition, crf_marginals, crf_score
 from saiki.losses.cross_entropy import CrossEntropy, cross_entropy
+from saiki.losses.ctc import CTC, Alignment, ctc_align, ctc_loss, ctc_posteriors
 from saiki.losses.gaussian import Gaussian, gaussian, gaussian_parameters
 from saiki.losses.huber import Huber, huber
 from saiki.losses.quantile import Quantile, quantile
@@ -20,8 +21,10 @@ from saiki.losses.squared import Squared, squared
 
 __all__ = [
     "CRF",
+    "CTC",
     "LOSSES",
     "Absolute",
+    "Alignment",
     "CrossEntropy",
     "Custom",
     "Gaussian",
@@ -37,6 +40,9 @@ __all__ = [
     "crf_marginals",
     "crf_score",
     "cross_entropy",
+    "ctc_align",
+    "ctc_loss",
+    "ctc_posteriors",
     "gaussian",
     "gaussian_parameters",
     "get_loss",
