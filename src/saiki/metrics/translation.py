@@ -15,7 +15,7 @@ from saiki.metrics.score import Score
 
 Answers = str | Sequence[str]
 
-TOKENIZATIONS = {"13a": "13a", "none": "none", "char": "char", "intl": "intl"}  # as sacrebleu names them
+TOKENIZATIONS = {"13a": "13a", "blanks": "none", "intl": "intl", "char": "char"}  # and sacrebleu's names
 
 
 def exact_match(targets: Sequence[Answers], hypotheses: Sequence[str]) -> Score:
@@ -50,8 +50,8 @@ def bleu(
     Args:
         targets: n texts, or n lists of texts.
         hypotheses: n texts.
-        tokenize: how sacrebleu cuts words: "13a" (its default, for plain text), "none" (at blanks, for text
-            that is tokenised already), "intl", "char".
+        tokenize: how sacrebleu cuts words: "13a" (its default, for plain text), "blanks" (for text that is
+            tokenised already; it says none), "intl", "char".
         lowercase: compare without case.
     Returns:
         The score; `count` is the number of sentences.
@@ -61,10 +61,10 @@ def bleu(
     Source: Papineni et al. 2002; the computation is sacrebleu's (Post 2018).
     """
     right = _several(targets, hypotheses)
-    choose(tokenize, TOKENIZATIONS, "BLEU tokenization")
+    words = choose(tokenize, TOKENIZATIONS, "BLEU tokenization")
     require_bool(lowercase, "lowercase")
     package = require("sacrebleu", "text", "BLEU")
-    metric = package.BLEU(tokenize=tokenize, lowercase=lowercase, force=True)  # force: no advice on stderr
+    metric = package.BLEU(tokenize=words, lowercase=lowercase, force=True)  # force: no advice on stderr
     most = max(map(len, right))
     streams = [[good[k] if k < len(good) else None for good in right] for k in range(most)]
     return Score(metric.corpus_score(list(hypotheses), streams).score, len(right))
