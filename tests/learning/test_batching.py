@@ -87,6 +87,18 @@ def test_the_norm_of_large_float32_gradients_does_not_overflow():
     assert not math.isfinite(L.global_norm({"a": torch.tensor([float("nan")])}))
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e25], ids=["in float32", "beyond its squares"])
+def test_the_norm_of_a_large_gradient_is_summed_in_blocks(scale):
+    g = {
+        "a": scale * torch.randn(300, 301, generator=torch.Generator().manual_seed(0)).t(),
+        "b": torch.ones(3),
+    }
+    exact = math.sqrt(sum(float(value.double().square().sum()) for value in g.values()))
+    assert L.global_norm(g) == pytest.approx(exact, rel=1e-6)
+    g["a"][0, 0] = float("nan")
+    assert math.isnan(L.global_norm(g))
+
+
 def test_early_stopping_counts_evaluations_without_a_new_best():
     rule, state = L.EarlyStopping(patience=2), L.Stopping()
     history = []
