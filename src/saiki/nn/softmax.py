@@ -26,6 +26,7 @@ from saiki.nn.basic import MAX_EMBEDDINGS, MAX_SIZE, Dense, Embedding
 from saiki.nn.flow import Flow, Layer, require_dtype, require_features
 
 BLOCK = 1 << 22  # scores made at once where no gradient is wanted: 16 MB in float32
+TINY = 1e-30  # a probability below has lost digits in float32, or is 0
 DIVISOR = 4  # each group of rarer words is seen through a quarter of the width of the one before
 
 
@@ -309,14 +310,18 @@ class SampledSoftmax(SoftmaxLayer):
 
 def _likelihood(h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Losses (N,) and probabilities (N, V); one exponential a score."""
-    scores = product.linear(h, weight, bias)
-    if not len(scores):
-        return scores.new_zeros(0), scores
-    largest, place = scores.max(dim=1)
-    chosen = scores.gather(1, targets[:, None])[:, 0]
-    p = torch.softmax(scores, dim=1, out=scores)
-    # p at the largest score is 1 / Σ exp(a - max), at least 1/V: its logarithm loses nothing
-    return largest - p.gather(1, place[:, None])[:, 0].log() - chosen, p
+    p = product.linear(h, weight, bias)
+    if not len(p):
+        return p.new_zeros(0), p
+    torch.softmax(p, dim=1, out=p)
+    true = p.gather(1, targets[:, None])[:, 0]
+    losses = -true.log()
+    small = (true < TINY).nonzero()[:, 0]  # -ln p of these would be inexact, or infinite
+    if len(small):
+        scores = product.linear(h[small], weight, bias)
+        chosen = scores.gather(1, targets[small, None])[:, 0]
+        losses[small] = torch.logsumexp(scores, dim=1) - chosen
+    return losses, p
 
 
 class _Losses(torch.autograd.Function):
