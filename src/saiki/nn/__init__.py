@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from saiki.nn.attention import Attention
 from saiki.nn.basic import Activation, Dense, Dropout, Embedding, LayerNorm
 from saiki.nn.configs import (
     LAYERS,
@@ -29,7 +30,9 @@ from saiki.nn.configs import (
 from saiki.nn.convolution import Convolution
 from saiki.nn.crf import CRF
 from saiki.nn.elementwise import ElementwiseLSTM
+from saiki.nn.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, EncoderDecoderInput
 from saiki.nn.flow import Flow, Layer, generators
+from saiki.nn.one_hot import OneHot
 from saiki.nn.pooling import AttentionPool, Last, Max, Mean, Segment
 from saiki.nn.recurrent import GRU, LSTM, RNN, Jordan, Recurrent, RecurrentLayer
 from saiki.nn.stack import Stack, StackState
@@ -44,6 +47,7 @@ __all__ = [
     "RNN",
     "Activation",
     "ActivationConfig",
+    "Attention",
     "AttentionPool",
     "AttentionPoolConfig",
     "CellConfig",
@@ -57,6 +61,9 @@ __all__ = [
     "ElementwiseLSTMConfig",
     "Embedding",
     "EmbeddingConfig",
+    "EncoderDecoder",
+    "EncoderDecoderConfig",
+    "EncoderDecoderInput",
     "Flow",
     "GRUConfig",
     "Jordan",
@@ -73,6 +80,7 @@ __all__ = [
     "Mean",
     "MeanConfig",
     "RNNConfig",
+    "OneHot",
     "Recurrent",
     "RecurrentConfig",
     "RecurrentLayer",
