@@ -45,9 +45,9 @@ def test_emoji_is_balanced_and_says_nothing_twice():
     assert digest in (resources.files("saiki.data") / "files" / "SOURCE.md").read_text()
     data = load("emoji")
     labels, counts = np.unique(data.y, return_counts=True)
-    assert set(labels) == set(EMOJI) == set(data.classes) and (counts == 50).all()
-    assert len({text.casefold() for text in data.X}) == 250
-    assert all(10 <= len(text) <= 80 and text == text.strip() for text in data.X)
+    assert set(labels) == set(EMOJI) == set(data.classes) and (counts == 100).all()
+    assert len({text.casefold() for text in data.X}) == 500
+    assert all(5 <= len(text) <= 80 and text == text.strip() for text in data.X)
 
 
 def test_sine_without_noise():

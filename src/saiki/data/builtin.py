@@ -80,14 +80,14 @@ EMOJI = {"love": "❤", "sport": "⚽", "joy": "😊", "sadness": "😞", "food"
 
 
 def emoji() -> Dataset:
-    """250 short English sentences, 50 for each of five signs: love, sport, joy, sadness, food. The classes
+    """500 short English sentences, 100 for each of five signs: love, sport, joy, sadness, food. The classes
     stand in turn, so that any stretch of the set is balanced.
     """
     file = resources.files("saiki.data") / "files" / "emoji.csv"
     rows = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8"))))[1:]
     return Dataset(
         name="emoji",
-        description="250 short English sentences and which of five emoji belongs to each: "
+        description="500 short English sentences and which of five emoji belongs to each: "
         + ", ".join(f"{name} {sign}" for name, sign in EMOJI.items()),
         source="written for Saiki by its developers",
         licence="Apache-2.0",

@@ -66,7 +66,9 @@ def require_texts(texts: object, name: str = "texts") -> list[str]:
         if not isinstance(text, str):
             raise DTypeError(
                 f"{name}[{number}] is {_short(text)} ({type(text).__name__}) but must be a text.",
-                "Fill in or drop missing texts first." if text is None or text != text else None,
+                "Fill in or drop missing texts first."
+                if text is None or isinstance(text, float) or type(text).__name__ == "NAType"
+                else None,
             )
         if not is_encodable(text):
             raise DataError(

@@ -4,13 +4,14 @@
     loss = -ln p_y                              cross-entropy, one value a sequence (or step)
 
 With two directions the head reads each direction where it has read the whole sequence: the forward one at the
-last step, the backward one at the first.
+last step, the backward one at the first. With `text=` a sequence is a text: its tokens are the steps, and an
+embedding gives each its vector (`sequence_text.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 import numpy as np
@@ -20,17 +21,21 @@ from torch import Tensor
 
 from saiki import metrics
 from saiki.core.checks import listed
-from saiki.core.errors import DTypeError, LabelError, OptionError, SchemaError
+from saiki.core.errors import DTypeError, LabelError, OptionError, SchemaError, UsageError
 from saiki.core.names import unknown
 from saiki.data.missing import Missing
+from saiki.data.tokens import TextCodec
 from saiki.learning import Training
 from saiki.losses import RowLoss, get_loss
+from saiki.models import sequence_text
 from saiki.models.options import Array, CommonOptions, Layer, RandomState, Rule
 from saiki.models.sequence import Part, Scaling, SequenceEstimator, SequenceOptions
 from saiki.models.sequence_features import FeaturesFile
-from saiki.models.sequence_input import Layout, of_one_kind
+from saiki.models.sequence_input import Layout, Sequences, of_one_kind
 from saiki.models.sequence_rows import Rows
-from saiki.models.sequence_targets import Targets, as_found, read_targets
+from saiki.models.sequence_targets import Targets, as_found
+from saiki.models.sequence_text import Learned, Text, TextFitted, as_text
+from saiki.nn import Embedding, EmbeddingConfig, Stack
 
 if TYPE_CHECKING:
     from saiki.insight import Fact, Metric, Picture
@@ -43,6 +48,7 @@ class ClassifierOptions(SequenceOptions):
     """The classifier's options, as config.json keeps them."""
 
     class_weight: str | list[list[str | int | float | bool]] | None  # pairs (label, weight)
+    text: dict[str, Any] | None = None  # model folders older than the option lack it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,7 @@ class ClassifierFitted:
     tokens: bool
     feature_names: list[str] | None
     features: FeaturesFile
+    text: TextFitted | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         loss: "auto" (cross-entropy), or a differentiable callable of (logits (N, K), classes (N,)) that gives
             one value a row.
         class_weight: {label: weight}, "balanced" (n / (K · n_k)), or None.
+        text: X holds texts: a tokenizer's name ("words", "characters", "whitespace", "sentencepiece"), a
+            `saiki.models.Text` with vocabulary and word vectors, or a mapping of its fields; None: X holds
+            numbers.
         scaling: "standard" or "minmax", learned on the training rows and saved with the model; None reads the
             features as they are.
         validation: share of the sequences kept aside, every class in proportion; (X, y); or None, which
@@ -125,6 +135,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     Attributes:
         classes_: (K,) labels, sorted, of the type that y had.
+        codec_: tokenizer and vocabulary, where X holds texts.
         network_, record_, metrics_, baselines_, parameter_note_, n_features_in_, seed_: see `Estimator`.
 
     Example:
@@ -141,6 +152,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
 
     classes_: Array
     class_weight_: tuple[float, ...] | None
+    codec_: TextCodec
+    _text_learned: Learned | None
+    text_: TextFitted
 
     def __init__(
         self,
@@ -153,6 +167,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         dropout: float = 0.0,
         loss: str | Callable[..., Tensor] = "auto",
         class_weight: Mapping[Any, float] | Literal["balanced"] | None = None,
+        text: str | Text | Mapping[str, Any] | None = None,
         scaling: Scaling | None = "standard",
         validation: float | tuple[object, object] | None = 0.2,
         per_step: bool | None = None,
@@ -184,6 +199,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         self.dropout = dropout
         self.loss = loss
         self.class_weight = class_weight
+        self.text = text
         self.scaling = scaling
         self.validation = validation
         self.per_step = per_step
@@ -206,6 +222,74 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         self.dtype = dtype
         self.engine = engine
         self.verbose = verbose
+
+    # ---- texts ---------------------------------------------------------------------------------------------
+
+    def _check_reading(self) -> None:
+        super()._check_reading()
+        for name in ("codec_", "text_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        if as_text(self.text) is None:
+            return
+        sequence_text.refuse_others(self)
+
+    def _read(self, X: object, lengths: object, y: object = None, *, fitting: bool = False) -> Sequences:
+        text = as_text(self.text)
+        if text is None:
+            return super()._read(X, lengths, y, fitting=fitting)
+        if lengths is not None:
+            raise OptionError("lengths came with texts, which have their own.", "Drop lengths.")
+        return sequence_text.read_texts(X, text, getattr(self, "codec_", None), y=y)
+
+    def _read_targets(
+        self, y: object, sequences: Sequences, per_step: bool | None, name: str = "y"
+    ) -> Targets:
+        if as_text(self.text) is None:
+            return super()._read_targets(y, sequences, per_step, name)
+        if isinstance(y, str) and sequences.target is not None:
+            y = sequences.target
+        return super()._read_targets(y, sequences, False, name)
+
+    def _split(self, everything: Part) -> tuple[Part, Part | None]:
+        train, validation = super()._split(everything)
+        text = as_text(self.text)
+        if text is None:
+            return train, validation
+        self._text_learned = learned = sequence_text.learn(
+            [sequence_text.text_of(array) for array in train.arrays], text
+        )
+        self.codec_ = learned.codec
+        train = replace(train, arrays=sequence_text.encode(train.arrays, learned.codec, "training"))
+        if validation is not None:
+            validation = replace(
+                validation, arrays=sequence_text.encode(validation.arrays, learned.codec, "validation")
+            )
+        self.text_ = TextFitted(
+            found=None if learned.matrix is None else int(learned.matrix[1].sum()),
+            unseen=None
+            if validation is None
+            else sequence_text.unseen_share(validation.arrays, learned.codec),
+        )
+        return train, validation
+
+    def _embeddings(self) -> list[EmbeddingConfig]:
+        text = as_text(self.text)
+        if text is None:
+            return super()._embeddings()
+        assert self._text_learned is not None
+        return [sequence_text.embedding(self.codec_, text, self._text_learned.size)]
+
+    def _build(self, layers: Sequence[Layer], input_size: int, output_size: int) -> Stack:
+        network = super()._build(layers, input_size, output_size)
+        if as_text(self.text) is None:
+            return network
+        assert self._text_learned is not None
+        first = next(iter(network.layers.values()))
+        assert isinstance(first, Embedding)
+        sequence_text.start(first, self._text_learned)
+        self._text_learned = None  # the network has the vectors now
+        return network
 
     # ---- what the classifier brings to fit -----------------------------------------------------------------
 
@@ -324,6 +408,19 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         return figures(self._encode(targets).numpy(), softmax(outputs))
 
     def _baselines(self, train: Part, validation: Part) -> list[dict[str, Any]]:
+        if as_text(self.text) is not None:
+            truth = self._encode(validation.targets).numpy()
+            return [
+                {"name": name, **figures(truth, shares)}
+                for name, shares in sequence_text.bag_of_tokens(
+                    train.arrays,
+                    self._encode(train.targets).numpy(),
+                    validation.arrays,
+                    size=len(self.codec_),
+                    classes=self.outputs_,
+                    sample_weight=train.weights,
+                ).items()
+            ]
         from saiki.models.baselines_pooled import classify_baseline
 
         return classify_baseline(
@@ -341,7 +438,13 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         truth = self._encode(validation.targets).numpy()
         matrix = np.zeros((self.outputs_, self.outputs_), dtype=np.int64)
         np.add.at(matrix, (truth, outputs.argmax(axis=1)), 1)
-        return {"confusion": matrix.tolist(), "labels": [str(c) for c in self.classes_]}
+        labels = [str(c) for c in self.classes_]
+        details: dict[str, Any] = {"confusion": matrix.tolist(), "labels": labels}
+        if as_text(self.text) is not None:
+            details["texts"] = sequence_text.shown(
+                self.codec_, validation.arrays, truth, softmax(outputs), labels
+            )
+        return details
 
     def _figures_shown(self) -> list[tuple[str, Metric]]:
         from saiki.insight import Metric
@@ -356,7 +459,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         from saiki.insight import Fact
 
         names = listed([str(c) for c in self.classes_], 12)
-        return [Fact(name="classes", value=float(len(self.classes_)), note=names), *super()._facts()]
+        facts = [Fact(name="classes", value=float(len(self.classes_)), note=names), *super()._facts()]
+        text = as_text(self.text)
+        return facts if text is None else [*facts, *sequence_text.facts(self.codec_, text, self.text_)]
 
     def _pictures(self) -> list[Picture]:
         from saiki.insight import figures as draw
@@ -365,8 +470,8 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         if "confusion" not in self.details_:
             return []
         matrix, labels = np.array(self.details_["confusion"]), self.details_["labels"]
-        what = "steps" if self.per_step_ else "sequences"
-        return [
+        what = "steps" if self.per_step_ else "sequences" if as_text(self.text) is None else "texts"
+        drawn = [
             picture(
                 "Confusion matrix",
                 f"Validation {what}: rows are the true classes, columns what the model said.",
@@ -374,6 +479,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
                 width=620,
             )
         ]
+        if self.details_.get("texts"):
+            drawn.append(sequence_text.samples_shown(self.details_["texts"]))
+        return drawn
 
     def _loss_shown(self) -> str:
         return "cross-entropy, nats" if isinstance(self.loss, str) else "loss"
@@ -404,6 +512,11 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
                 steps, the model answers once a sequence, or other streams than before.
             NonFiniteError: the loss or a gradient became infinite or NaN.
         """
+        if as_text(self.text) is not None:
+            raise UsageError(
+                "a classifier of texts does not learn from a stream of rows.",
+                "Fit it again on all texts.",
+            )
         return self._partial_fit(X, y, classes, learn)
 
     def predict_stream(self, X: object) -> Array | list[Array]:
@@ -472,7 +585,7 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         """
         self._require_fitted()
         sequences = self._read(X, lengths, y)
-        targets = read_targets(y, sequences, labels=True, per_step=self.per_step_)
+        targets = self._read_targets(y, sequences, self.per_step_)
         right = self.classes_[self._run(sequences.arrays).argmax(axis=1)] == targets.values
         return float(np.average(right, weights=None if sample_weight is None else np.asarray(sample_weight)))
 
@@ -481,6 +594,9 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
     def _option(self, name: str, value: Any) -> Any:  # noqa: ANN401  JSON out
         if name == "class_weight" and isinstance(value, Mapping):
             return [[_item(label), float(weight)] for label, weight in value.items()]
+        if name == "text":
+            text = as_text(value)
+            return None if text is None else text.to_mapping()
         return super()._option(name, value)
 
     @classmethod
@@ -501,7 +617,22 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
             tokens=self.tokens_,
             feature_names=None if self.feature_names_ is None else list(self.feature_names_),
             features=self.features_.to_file(),
+            text=None if as_text(self.text) is None else self.text_,
         )
+
+    def _documents(self) -> dict[str, bytes]:
+        return {} if as_text(self.text) is None else self.codec_.documents()
+
+    def _restore_documents(self, documents: Mapping[str, bytes]) -> None:
+        if as_text(self.text) is None:
+            super()._restore_documents(documents)
+            return
+        self.codec_ = TextCodec.of_documents(documents)
+        first = self.layers_[0][1] if isinstance(self.layers_[0], tuple) else self.layers_[0]
+        if not isinstance(first, EmbeddingConfig) or first.num_embeddings != len(self.codec_):
+            raise SchemaError(
+                f"vocabulary.json has {len(self.codec_)} tokens, which do not fit the network's first layer."
+            )
 
     def _restore(self, fitted: ClassifierFitted, tensors: Mapping[str, Array]) -> None:
         if fitted.classes_dtype not in _KINDS:
@@ -517,6 +648,10 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         self.tokens_ = fitted.tokens
         self.feature_names_ = None if fitted.feature_names is None else tuple(fitted.feature_names)
         self._restore_features(fitted.features, tensors)
+        if as_text(self.text) is not None:
+            if fitted.text is None:
+                raise SchemaError("fitted: text is missing, though the options say that texts are read.")
+            self.text_ = fitted.text
 
 
 _KINDS: dict[str, type] = {"U": str, "O": object, "b": bool, "i": np.int64, "u": np.int64, "f": np.float64}

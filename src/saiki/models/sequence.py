@@ -41,7 +41,7 @@ from saiki.models.sequence_input import (
 )
 from saiki.models.sequence_online import OnlineSequences
 from saiki.models.sequence_targets import Targets, as_found, read_targets, read_weights
-from saiki.nn import AttentionPool, LastConfig, Stack
+from saiki.nn import AttentionPool, EmbeddingConfig, LastConfig, Stack
 
 if TYPE_CHECKING:
     from saiki.insight import Fact, Metric, Picture
@@ -107,7 +107,7 @@ class BestWeights(Observer):
         resumed: folder of checkpoints that the run goes on from; its best weights are where the copy starts.
     """
 
-    def __init__(self, network: Stack, resumed: str | Path | None) -> None:
+    def __init__(self, network: torch.nn.Module, resumed: str | Path | None) -> None:
         self.network = network
         self.weights: dict[str, Tensor] | None = None
         if resumed is not None:
@@ -179,6 +179,10 @@ class SequenceEstimator(OnlineSequences):
 
     def _row_loss(self, train: Targets) -> Callable[..., Tensor]:
         raise NotImplementedError
+
+    def _embeddings(self) -> list[EmbeddingConfig]:
+        """The layers at the front of the network that turn codes into vectors."""
+        return self.features_.embeddings()
 
     def _stratify(self, targets: Targets) -> Array | None:
         """(n,) class of each sequence, for the split; None splits at random."""
@@ -269,10 +273,10 @@ class SequenceEstimator(OnlineSequences):
         )
         values = int(train.lengths.sum()) * self.n_features_in_
         after: list[Layer] = [] if self.per_step_ else [LastConfig(both_ends=self.bidirectional)]
-        embeddings = self.features_.embeddings()
+        embeddings = self._embeddings()
         inputs = self.features_.size + sum(e.size - 1 for e in embeddings)
         layers = self._layers(values=values, input_size=inputs, output_size=self.outputs_, after=after)
-        self.tokens_ = embeds(layers)
+        self.tokens_ = embeds(layers) or (len(embeddings) > 0 and embeds(embeddings))
         if self.tokens_ and (self.missing != "error" or self.categories_):
             raise OptionError(
                 "the network's first layer embeds X as it is, which leaves no place for missing= and "
