@@ -108,7 +108,7 @@ def test_the_layer_writes_the_textbook_score(rng):
         wanted = sum(float(e[t, j]) for t, j in enumerate(y))
         wanted += sum(layer.transitions[i, j].item() for i, j in itertools.pairwise(y))
         wanted += (layer.start[y[0]] + layer.end[y[-1]]).item() if y else 0.0
-        assert float(found[b]) == pytest.approx(wanted, abs=1e-12)
+        assert found[b].item() == pytest.approx(wanted, abs=1e-12)
     inputs = torch.randn(sum(LENGTHS), K, dtype=torch.float64, generator=rng).requires_grad_()
     names = [name for name, _ in layer.named_parameters()]
 

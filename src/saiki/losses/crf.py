@@ -198,19 +198,17 @@ class _LogPartition(torch.autograd.Function):
         log_beta = _backward(potentials, sizes)
         places = _places(sizes, potentials.device)
         live = int(sizes[0]) if len(sizes) else 0
-        ends = (log_beta - log_z[places].unsqueeze(1)).unsqueeze(1)  # (N, 1, K)
-        joint = torch.empty_like(potentials)
-        joint[:live] = float("-inf")
-        joint[:live, 0] = potentials[:live, 0] + ends[:live, 0]
+        p = potentials + (log_beta - log_z[places].unsqueeze(1)).unsqueeze(1)  # (N, K, K)
+        p[:live, 1:] = float("-inf")
         if live < len(potentials):
             starts = (sizes.cumsum(0) - sizes).to(places.device)
             step = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(places.device)[live:]
-            earlier = log_alpha[starts[step - 1] + places[live:]].unsqueeze(2)  # (N - live, K, 1)
-            joint[live:] = earlier + potentials[live:] + ends[live:]
-        p = torch.exp(joint)
-        impossible = torch.isneginf(log_z)[places]
-        p[impossible] = 0  # -inf - (-inf) is NaN; there is nothing to move towards
-        return p * upstream[places][:, None, None], None
+            p[live:] += log_alpha[starts[step - 1] + places[live:]].unsqueeze(2)  # α of the step before
+        p.exp_()
+        impossible = torch.isneginf(log_z)
+        if bool(impossible.any()):
+            p[impossible[places]] = 0  # -inf - (-inf) is NaN; there is nothing to move towards
+        return p.mul_(upstream[places][:, None, None]), None
 
 
 def _require_potentials(potentials: object) -> int:
