@@ -12,12 +12,15 @@ from saiki.core.errors import OptionError
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
-def test_it_is_torchs(smoothing, rng):
+def test_it_is_the_formula_and_torchs(smoothing, rng):
     logits = torch.randn(6, 5, dtype=torch.float64, generator=rng, requires_grad=True)
     targets = torch.randint(5, (6,), generator=rng)
     ours = losses.cross_entropy(logits, targets, smoothing=smoothing)
     theirs = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
     torch.testing.assert_close(ours, theirs, rtol=1e-13, atol=1e-14)  # the same sums in another order
+    log_p = logits.detach() - logits.detach().exp().sum(-1, keepdim=True).log()
+    formula = -(1 - smoothing) * log_p[torch.arange(6), targets] - smoothing * log_p.mean(-1)
+    torch.testing.assert_close(ours.detach(), formula, rtol=1e-13, atol=1e-14)
     assert gradcheck(lambda a: losses.cross_entropy(a, targets, smoothing=smoothing), (logits,))
 
 

@@ -77,10 +77,10 @@ def cross_entropy(
                 f"0 to {classes - 1}.",
                 hint="Number the classes from 0, and give the network one output a class.",
             )
-    true = logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    if smoothing:  # ln p_k = a_k - ln Σ exp a, so the mean over k needs the mean of a alone
-        true = (1 - smoothing) * true + smoothing * logits.mean(dim=-1)
-    value = torch.logsumexp(logits, dim=-1) - true
+    # torch's, for it makes one pass over the K scores where logsumexp and its derivative make several
+    value = torch.nn.functional.cross_entropy(
+        logits.reshape(-1, classes), targets.reshape(-1), reduction="none", label_smoothing=smoothing
+    ).view(targets.shape)
     if class_weight is not None:
         value = value * _weights(class_weight, logits)[targets]
     return row_mean(value, mask)
