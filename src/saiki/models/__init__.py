@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from saiki.models.forecaster import Forecaster
     from saiki.models.regressor import SequenceRegressor
     from saiki.models.sizing import SizeSuggestion, suggest_size
+    from saiki.models.translator import Translator
+    from saiki.models.tagger import SequenceTagger
 
 # public name -> its file; loaded on first use, so that one task does not pay for the others
 _HOME = {
@@ -27,8 +29,10 @@ _HOME = {
     "Forecaster": "forecaster",
     "SequenceClassifier": "classifier",
     "SequenceRegressor": "regressor",
+    "SequenceTagger": "tagger",
     "SizeSuggestion": "sizing",
     "TASKS": "files",
+    "Translator": "translator",
     "load": "files",
     "save": "files",
     "searching": "base",
@@ -43,7 +47,9 @@ __all__ = [
     "Forecaster",
     "SequenceClassifier",
     "SequenceRegressor",
+    "SequenceTagger",
     "SizeSuggestion",
+    "Translator",
     "load",
     "save",
     "searching",

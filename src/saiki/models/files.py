@@ -87,6 +87,10 @@ class _Tasks(Mapping[str, "type[Estimator]"]):
         "forecaster": ("saiki.models.forecaster", "Forecaster"),
         "classifier": ("saiki.models.classifier", "SequenceClassifier"),
         "regressor": ("saiki.models.regressor", "SequenceRegressor"),
+        "transcriber": ("saiki.models.transcriber", "Transcriber"),
+        "translator": ("saiki.models.translator", "Translator"),
+        "tagger": ("saiki.models.tagger", "SequenceTagger"),
+        "language_model": ("saiki.models.language_model", "LanguageModel"),
     }
 
     def __getitem__(self, name: str) -> type[Estimator]:
