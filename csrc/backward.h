@@ -438,9 +438,7 @@ void backward(const Spec& spec, const Batch<T>& batch, const Backward<T>* runs, 
                 }
         return;
     }
-    std::size_t* offsets = scratch.take<std::size_t>(batch.steps + 1);
-    offsets[0] = 0;
-    for (std::size_t t = 0; t < batch.steps; ++t) offsets[t + 1] = offsets[t] + static_cast<std::size_t>(batch.sizes[t]);
+    const Offsets offsets(batch.sizes, batch.steps, scratch);
     const Work work = work_of(spec, Time<T>{batch.sizes, offsets, batch.steps, false}, sizeof(T));
     threads = useful_threads(work, run_count, threads);
 

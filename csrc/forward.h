@@ -206,9 +206,7 @@ void forward_packed(const Spec& spec, const Batch<T>& batch, const Forward<T>* r
     const Sizes<T> z(spec);
     Scratch scratch;
     const std::size_t B = batch.steps ? static_cast<std::size_t>(batch.sizes[0]) : 0;
-    std::size_t* offsets = scratch.take<std::size_t>(batch.steps + 1);
-    offsets[0] = 0;
-    for (std::size_t t = 0; t < batch.steps; ++t) offsets[t + 1] = offsets[t] + static_cast<std::size_t>(batch.sizes[t]);
+    const Offsets offsets(batch.sizes, batch.steps, scratch);
     if (!batch.steps) return;
 
     const bool lstm = spec.family == Family::lstm, jordan = spec.family == Family::jordan;

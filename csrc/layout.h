@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "memory.h"
 #include "pack.h"
 
 namespace saiki::SAIKI_TARGET {
@@ -116,11 +117,33 @@ struct Packed {
     }
 };
 
+/// Where each step's rows begin: [t] for t = 0 … steps. Sequences of one length need no table, so that what a call holds does not
+/// grow with their length.
+class Offsets {
+public:
+    Offsets() = default;
+    Offsets(const std::int64_t* sizes, std::size_t steps, Scratch& scratch) {
+        if (steps == 0 || sizes[0] == sizes[steps - 1]) {  // sizes never rise
+            live_ = steps ? static_cast<std::size_t>(sizes[0]) : 0;
+            return;
+        }
+        std::size_t* const table = scratch.take<std::size_t>(steps + 1);
+        table[0] = 0;
+        for (std::size_t t = 0; t < steps; ++t) table[t + 1] = table[t] + static_cast<std::size_t>(sizes[t]);
+        table_ = table;
+    }
+    std::size_t operator[](std::size_t t) const { return table_ ? table_[t] : t * live_; }
+
+private:
+    const std::size_t* table_ = nullptr;
+    std::size_t live_ = 0;
+};
+
 /// Where each step's rows begin, and how many sequences run in it.
 template <class T>
 struct Time {
     const std::int64_t* sizes;
-    const std::size_t* offsets;  // (steps + 1,)
+    Offsets offsets;
     std::size_t steps;
     bool reverse;
 

@@ -47,7 +47,7 @@ struct InfluenceShared {
     const Influence<T>& run;
     StepJacobianPlan<T> plan;
     Returns<T> returns;
-    const std::size_t* offsets;
+    Offsets offsets;
     InfluenceBlock<T> blocks[parameter_count + 1];
     std::size_t block_count = 0, panels = 0;
     const T* zeros;               // max(H, K) in whole vectors, the coefficients of what enters no more
@@ -511,7 +511,7 @@ template <class T>
 void influence(const Spec& spec, const Batch<T>& batch, const Influence<T>& run, int threads) {
     Scratch scratch;
     const StepJacobianPlan<T> plan(spec, run.approximation);
-    InfluenceShared<T> s{spec, batch, run, plan, Returns<T>(plan), nullptr, {}, 0, 0, nullptr, {}, {}, 0, 0};
+    InfluenceShared<T> s{spec, batch, run, plan, Returns<T>(plan), {}, {}, 0, 0, nullptr, {}, {}, 0, 0};
     std::size_t P = 0;
     for (std::size_t k = 0; k <= initial_state; ++k) {
         if (!run.influence[k]) continue;
@@ -528,10 +528,7 @@ void influence(const Spec& spec, const Batch<T>& batch, const Influence<T>& run,
     }
     if (!batch.steps) return;
     s.B = s.live(0);
-    std::size_t* const offsets = scratch.take<std::size_t>(batch.steps + 1);
-    offsets[0] = 0;
-    for (std::size_t t = 0; t < batch.steps; ++t) offsets[t + 1] = offsets[t] + s.live(t);
-    s.offsets = offsets;
+    s.offsets = Offsets(batch.sizes, batch.steps, scratch);
 
     const std::size_t most = (plan.z.Hp > plan.z.Kp ? plan.z.Hp : plan.z.Kp) + width<T>;
     T* const zeros = scratch.take<T>(most);
