@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from saiki.core.checks import require_bool, require_int
 from saiki.core.errors import DTypeError, ShapeError, ValueRangeError
@@ -19,7 +20,7 @@ def log_probabilities_of(
     *,
     blank: int = 0,
     normalized: bool = False,
-    first_step: int = 0,
+    before: Tensor | None = None,
 ) -> Ragged:
     """ln p_t(k) of every utterance, on the CPU, float32 or float64, each row dense.
 
@@ -33,7 +34,7 @@ def log_probabilities_of(
         lengths: (B,) frames in use of a padded array; None: all.
         blank: class index of the blank.
         normalized: the rows are log-probabilities already, and taken as they stand.
-        first_step: how many steps came before, for messages.
+        before: (B,) frames that each utterance had before, for messages; None: none.
     Returns:
         B utterances of K log-probabilities a frame.
     Raises:
@@ -60,7 +61,8 @@ def log_probabilities_of(
     best = data.amax(dim=-1) if data.shape[0] else data.new_zeros(0)
     if not bool(torch.isfinite(best).all()):
         row = int((~torch.isfinite(best)).nonzero()[0])
-        where = f"utterance {int(batch.row_sequence[row])}, frame {int(batch.row_step[row]) + first_step}"
+        utterance, frame = int(batch.row_sequence[row]), int(batch.row_step[row])
+        where = f"utterance {utterance}, frame {frame + (0 if before is None else int(before[utterance]))}"
         came = batch.data.detach()[row].cpu()
         what = "nothing is possible: all classes are -inf" if bool((came == -torch.inf).all()) else "a number"
         if what == "a number":

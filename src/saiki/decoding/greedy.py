@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from saiki.core.ragged import Ragged
 from saiki.decoding.emissions import log_probabilities_of
 from saiki.decoding.hypothesis import Hypothesis
+from saiki.engine.dispatch import selected
+from saiki.engine.native import native
 
 __all__ = ["ctc_collapse", "ctc_greedy"]
 
@@ -39,11 +42,15 @@ def ctc_greedy(
     Source: Graves et al. 2006, section 3.2 (best path decoding).
     """
     batch = log_probabilities_of(logits, lengths, blank=blank, normalized=normalized)
-    return plain_greedy(batch, blank)
+    module = native()
+    if selected() == "reference" or isinstance(module, str):
+        return plain_greedy(batch, blank)
+    found = module.ctc_greedy(batch.data, batch.batch_sizes, batch.order, blank, torch.get_num_threads())
+    return [Hypothesis(*reading) for reading in found]
 
 
 def plain_greedy(batch: Ragged, blank: int) -> list[Hypothesis]:
-    """The same in numpy, for checked log-probabilities."""
+    """The same in numpy, the twin of csrc/beam.cpp; for checked log-probabilities."""
     found = []
     for rows in batch.to_list():
         values = rows.numpy()
