@@ -9,7 +9,7 @@ import typer
 
 from saiki.cli import options as o
 from saiki.cli.console import emit_json, write_columns
-from saiki.cli.source import read_sequences
+from saiki.cli.fit import read_data
 from saiki.core.errors import UsageError
 
 
@@ -40,7 +40,7 @@ def predict(
         raise UsageError(
             f"--proba is for classifiers, and {model} holds a {estimator.task}", hint="leave it out"
         )
-    X, _ = read_sequences(data, estimator, part=part, answers=False)
+    X = read_data(data, estimator, answers=False, part=part)[0]
     answers = estimator.predict(X)
     shares = estimator.predict_proba(X) if proba else None
     columns: dict[str, Any] = {}
