@@ -320,6 +320,8 @@ def test_what_does_not_fit_is_said(rng):
         net(EncoderDecoderInput.of([[1], [7]], [[2], [2]], start=0, end=1)[0])
     with pytest.raises(ShapeError, match=r"2 symbols for a state of 1 rows"):
         net.step(torch.tensor([0, 0]), net.start(Ragged.from_list([torch.tensor([1])])))
+    with pytest.raises(ValueRangeError, match=r"tokens holds 9 to 9 but the symbols .* run from 0 to 8"):
+        net.step(torch.tensor([9]), net.start(Ragged.from_list([torch.tensor([1])])))
 
 
 def test_unit_vectors():

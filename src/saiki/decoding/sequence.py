@@ -20,9 +20,10 @@ score by length); Fan, Lewis & Dauphin 2018 (the likeliest k).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeVar, final
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -348,57 +349,71 @@ def _one_by_one(
     """One symbol a step and sequence, chosen by `pick(scores, sequences, t)`; those that end leave."""
     start, limits = _checked(start, end, max_steps)
     B, device = len(start), start.device
-    T = max(limits, default=0)
-    most = torch.tensor(limits, dtype=torch.int64, device=device)
-    said = torch.zeros((B, T), dtype=torch.int64, device=device)
-    steps = torch.zeros(B, dtype=torch.int64, device=device)
     ended = torch.zeros(B, dtype=torch.bool, device=device)
-    total = torch.zeros(B, dtype=torch.float64, device=device)
-    looked: list[tuple[Tensor, Tensor]] = []
-    alive = (most > 0).nonzero()[:, 0]
+    alive = torch.tensor([b for b, most in enumerate(limits) if most > 0], dtype=torch.int64, device=device)
     tokens = start
     if len(alive) < B:
         state, tokens = state.select(alive), start[alive]
-    for t in range(T):
-        if not len(alive):
-            break
+    said: list[_Said] = []
+    soonest = min((most for most in limits if most > 0), default=0)  # the next step after which one must stop
+    while len(alive):
         scores, state = step(tokens, state)
         log_p = _log_probabilities(scores, end)
-        tokens = pick(log_p, alive, t)
-        total[alive] += log_p.gather(-1, tokens[:, None])[:, 0].double()
-        said[alive, t] = tokens
-        steps[alive] = t + 1
-        weights = getattr(state, "attention", None)
-        if weights is not None:
-            looked.append((alive, weights))
-        stop = torch.zeros_like(tokens, dtype=torch.bool) if end is None else tokens == end
-        ended[alive] = stop
-        on = ~stop & (most[alive] > t + 1)
-        if not bool(on.all()):
-            rows = on.nonzero()[:, 0]
+        tokens = pick(log_p, alive, len(said))
+        gained = log_p.gather(-1, tokens[:, None])[:, 0]
+        said.append(_Said(alive, tokens, gained, getattr(state, "attention", None)))
+        stop = tokens == end if end is not None else torch.zeros_like(tokens, dtype=torch.bool)
+        if len(said) < soonest and not bool(stop.any()):
+            continue
+        ended[alive[stop]] = True
+        left = torch.tensor([limits[b] for b in alive.tolist()], device=device)
+        rows = (~stop & (left > len(said))).nonzero()[:, 0]
+        if len(rows) < len(alive):
             alive, tokens = alive[rows], tokens[rows]
+            soonest = min((limits[b] for b in alive.tolist()), default=0)
             if len(rows):
                 state = state.select(rows)
-    return _collected(said, steps, ended, total, looked)
+    return _collected(said, ended)
 
 
-def _collected(
-    said: Tensor, steps: Tensor, ended: Tensor, total: Tensor, looked: list[tuple[Tensor, Tensor]]
-) -> list[Decoded]:
-    B = len(said)
-    seen: list[list[Tensor]] = [[] for _ in range(B)]
-    for alive, weights in looked:
-        for b, row in zip(alive.tolist(), weights):
-            seen[b].append(row)
+class _Said(NamedTuple):
+    """One step of those that are still going."""
+
+    alive: Tensor  # (R,) their numbers; the same object until one stops
+    tokens: Tensor  # (R,)
+    gained: Tensor  # (R,) ln p
+    weights: Tensor | None  # (R, S)
+
+
+def _collected(said: list[_Said], ended: Tensor) -> list[Decoded]:
+    """Each sequence's own, out of the steps."""
+    B, T = len(ended), len(said)
+    tokens = torch.zeros((B, T), dtype=torch.int64, device=ended.device)
+    total = torch.zeros(B, dtype=torch.float64, device=ended.device)
+    steps = torch.zeros(B, dtype=torch.int64, device=ended.device)
+    looked: Tensor | None = None
+    first = 0
+    for _, run in itertools.groupby(said, key=lambda one: id(one.alive)):
+        together = list(run)
+        alive, span = together[0].alive, slice(first, first + len(together))
+        tokens[alive, span] = torch.stack([one.tokens for one in together], dim=1)
+        total[alive] += torch.stack([one.gained for one in together], dim=1).double().sum(dim=1)
+        steps[alive] = first = span.stop
+        weights = [one.weights for one in together if one.weights is not None]
+        if weights:
+            stacked = torch.stack(weights, dim=1)
+            looked = stacked.new_zeros((B, T, stacked.shape[-1])) if looked is None else looked
+            looked[alive, span] = stacked
+    told = zip(tokens.tolist(), steps.tolist(), ended.tolist(), total.tolist())
     return [
         Decoded(
-            tokens=tuple(said[b, : int(steps[b]) - int(ended[b])].tolist()),
-            log_probability=float(total[b]),
-            score=float(total[b]),
-            ended=bool(ended[b]),
-            attention=torch.stack(seen[b]) if seen[b] else None,
+            tokens=tuple(symbols[: n - stop]),
+            log_probability=log_p,
+            score=log_p,
+            ended=stop,
+            attention=None if looked is None or n == 0 else looked[b, :n],
         )
-        for b in range(B)
+        for b, (symbols, n, stop, log_p) in enumerate(told)
     ]
 
 

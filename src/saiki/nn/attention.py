@@ -208,10 +208,17 @@ class Attention(torch.nn.Module):
                 f"{', with T = 1 in a beam' if memory.group > 1 else ''}."
             )
         require_like(query, memory.values, "query", "the memory")
+        return self.look(query, memory)
+
+    def look(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """`forward` without its checks, for a caller that takes many steps."""
+        R, T, Q = query.shape
         if memory.group > 1:
             query = query.view(-1, memory.group, Q)
         weights = masked_softmax(self._scores(query, memory.keys), memory.mask)
         context = torch.bmm(weights, memory.values)
+        if memory.group == 1:
+            return context, weights
         return context.reshape(R, T, self.memory_size), weights.reshape(R, T, memory.steps)
 
     def attend(self, queries: Ragged, source: Ragged) -> tuple[Ragged, list[Tensor]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from saiki.cells import Cell
 from saiki.core.errors import ShapeError
 from saiki.core.ragged import Ragged
-from saiki.engine import Session, available, run_layer, session
+from saiki.engine import Session, available, product, run_layer, session
 from saiki.engine.dispatch import selected
 from saiki.nn.attention import Attention, Memory
 from saiki.nn.basic import Dense, Dropout
@@ -154,9 +154,7 @@ class DecoderSteps:
         if x is not None and x.shape[0] != state.rows:
             raise ShapeError(f"there are {x.shape[0]} symbols for a state of {state.rows} rows.")
         o, after = self._step(x, state, drop=False)
-        scores = self.head(o)
-        assert isinstance(scores, Tensor)
-        return scores, after
+        return product.linear(o, self.head.weight, self.head.bias), after
 
     def unroll(self, read: Ragged, initial: Layers, memory: Memory) -> tuple[Ragged, Tensor]:
         """All steps of a batch, one after another, each reading what the one before gave out.
@@ -203,23 +201,25 @@ class DecoderSteps:
             if k and drop and self.decoder.dropout > 0:
                 u = u * dropout_mask(tuple(u.shape), self.decoder.dropout, self.decoder.generator, u)
             after = self._cell(k, u, before)
-            layers.append(tuple(after))
+            layers.append(after)
             u = getattr(after, self.cells[k].output)
         o, weights = u, None
         if self.attention is not None:
             assert self.combine is not None and state.memory is not None
-            context, seen = self.attention(u[:, None], state.memory)
-            made = self.combine(torch.cat((context[:, 0], u), dim=-1))
-            assert isinstance(made, Tensor)
-            o, weights = made, seen[:, 0]
+            context, seen = self.attention.look(u[:, None], state.memory)
+            both = torch.cat((context[:, 0], u), dim=-1)
+            o = torch.tanh(product.linear(both, self.combine.weight, self.combine.bias))
+            weights = seen[:, 0]
         fed = o if self.feeds else None
-        return o, replace(state, layers=tuple(layers), fed=fed, attention=weights)
+        return o, DecoderState(tuple(layers), fed, state.whole, state.memory, weights, state.steps)
 
     def _cell(self, k: int, u: Tensor, before: tuple[Tensor, ...]) -> Any:  # noqa: ANN401 - the state tuple
         cell = self.cells[k]
-        state = cell.state_type(*before)
+        state = before if isinstance(before, cell.state_type) else cell.state_type(*before)
         if self.sessions is not None:
-            return self.sessions[k].step(u.contiguous(), cell.state_type(*(v.contiguous() for v in state)))
+            if not all(v.is_contiguous() for v in state):
+                state = cell.state_type(*(v.contiguous() for v in state))
+            return self.sessions[k].step(u.contiguous(), state)
         sizes = torch.tensor([u.shape[0]] if u.shape[0] else [], dtype=torch.int64)
         ran = run_layer(cell, [dict(self.params[k])], u, sizes, [state], engine=self.decoder.engine)
         return ran.states[0] if u.shape[0] else state

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from saiki.core.checks import require_int
-from saiki.core.errors import DTypeError, LengthError, OptionError
+from saiki.core.errors import DTypeError, LengthError, OptionError, ValueRangeError
 from saiki.core.ragged import Ragged
 from saiki.core.random import generator as make_generator
 from saiki.nn.attention import Attention, Memory, cut, from_padded_rows
@@ -371,9 +371,19 @@ class EncoderDecoder(torch.nn.Module):
             Logits (R, V'), and the next state; its `attention` (R, S) are this step's weights, if any.
         """
         x = None
-        if self.embedding is not None:
-            # an Embedding takes the last axis of a tensor for the id, OneHot takes ids as they are
-            x = self.embedding(tokens.reshape(-1, 1) if isinstance(self.embedding, Embedding) else tokens)
+        if isinstance(self.embedding, OneHot):
+            x = self.embedding(tokens)
+        elif self.embedding is not None:
+            weight = self.embedding.weight
+            if not weight.is_cpu:  # over there a wrong index is no error that could be caught
+                tokens = self.embedding._checked(tokens, tokens)
+            try:
+                x = torch.nn.functional.embedding(tokens, weight)
+            except IndexError:
+                raise ValueRangeError(
+                    f"tokens holds {int(tokens.min())} to {int(tokens.max())} but the symbols of the target "
+                    f"run from 0 to {self.config.target_size - 1}."
+                ) from None
         return state.steps.advance(x, state)
 
     @torch.no_grad()
