@@ -44,9 +44,10 @@ def crf(potentials: Ragged, targets: Ragged) -> Tensor:
         ShapeError, DTypeError: something has another form.
     Source: Lafferty, McCallum & Pereira 2001, section 3.
     """
-    score = crf_score(potentials, targets)
-    value = crf_log_partition(potentials) - score
-    return torch.where(torch.isneginf(score), torch.full_like(value, float("inf")), value)
+    K = _require_potentials(potentials)
+    y = _require_labels(potentials, targets, K)
+    value = _Likelihood.apply(potentials.data, potentials.batch_sizes, _before(potentials, y), y)
+    return _as_given(potentials, value)
 
 
 def crf_score(potentials: Ragged, targets: Ragged) -> Tensor:
@@ -62,15 +63,7 @@ def crf_score(potentials: Ragged, targets: Ragged) -> Tensor:
     """
     K = _require_potentials(potentials)
     y = _require_labels(potentials, targets, K)
-    # packed by step: the label before row n is that of the same sequence's row one step earlier
-    before = torch.zeros_like(y)
-    starts = potentials.batch_sizes.cumsum(0) - potentials.batch_sizes
-    rest = torch.arange(potentials.live, potentials.N, device=y.device)
-    if rest.numel():
-        step = potentials.row_step[rest]
-        starts = starts.to(y.device)
-        before[rest] = y[rest - starts[step] + starts[step - 1]]
-    picked = potentials.data.flatten(1).gather(1, (before * K + y).unsqueeze(1)).squeeze(1)
+    picked = potentials.data.flatten(1).gather(1, (_before(potentials, y) * K + y).unsqueeze(1)).squeeze(1)
     return potentials.sequence_sum(picked)
 
 
@@ -85,11 +78,7 @@ def crf_log_partition(potentials: Ragged) -> Tensor:
         ShapeError, DTypeError: no table of K × K floating numbers a step.
     """
     _require_potentials(potentials)
-    place = torch.empty_like(potentials.order)
-    place[potentials.order] = torch.arange(potentials.B)  # where the user's sequences are
-    value = _LogPartition.apply(potentials.data, potentials.batch_sizes)  # (live,) longest first
-    empty = value.new_zeros(potentials.B - potentials.live)
-    return torch.cat([value, empty])[place.to(value.device)]
+    return _as_given(potentials, _LogPartition.apply(potentials.data, potentials.batch_sizes))
 
 
 def crf_marginals(potentials: Ragged) -> Ragged:
@@ -180,6 +169,24 @@ def _places(batch_sizes: Tensor, device: torch.device) -> Tensor:
     return (rows - torch.repeat_interleave(starts, batch_sizes)).to(device)
 
 
+def _pairs(potentials: Tensor, sizes: Tensor, log_alpha: Tensor, log_z: Tensor, upstream: Tensor) -> Tensor:
+    """(N, K, K) p_t(i, j) times a factor (live,) a sequence; 0 where every path is forbidden."""
+    log_beta = _backward(potentials, sizes)
+    places = _places(sizes, potentials.device)
+    live = int(sizes[0]) if len(sizes) else 0
+    p = potentials + (log_beta - log_z[places].unsqueeze(1)).unsqueeze(1)
+    p[:live, 1:] = float("-inf")
+    if live < len(potentials):
+        starts = (sizes.cumsum(0) - sizes).to(places.device)
+        step = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(places.device)[live:]
+        p[live:] += log_alpha[starts[step - 1] + places[live:]].unsqueeze(2)  # α of the step before
+    p.exp_()
+    impossible = torch.isneginf(log_z)
+    if bool(impossible.any()):
+        p[impossible[places]] = 0  # -inf - (-inf) is NaN; there is nothing to move towards
+    return p.mul_(upstream[places][:, None, None])
+
+
 class _LogPartition(torch.autograd.Function):
     """ln Z with the probability of each pair as its gradient."""
 
@@ -194,21 +201,60 @@ class _LogPartition(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # noqa: ANN401
         potentials, log_alpha, log_z = ctx.saved_tensors
+        return _pairs(potentials, ctx.batch_sizes, log_alpha, log_z, upstream), None
+
+
+class _Likelihood(torch.autograd.Function):
+    """ln Z minus a path's score; its gradient are the pairs' probabilities minus the pairs of the path."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,  # noqa: ANN401  torch's own
+        potentials: Tensor,
+        batch_sizes: Tensor,
+        before: Tensor,
+        y: Tensor,
+    ) -> Tensor:
+        log_alpha, log_z = _forward(potentials, batch_sizes)
+        rows = torch.arange(len(y), device=y.device)
+        picked = potentials[rows, before, y]
+        score = torch.zeros_like(log_z).index_add_(0, _places(batch_sizes, y.device), picked)
+        possible = ~torch.isneginf(score)
+        ctx.save_for_backward(potentials, log_alpha, log_z, before, y, possible)
+        ctx.batch_sizes = batch_sizes
+        return torch.where(possible, log_z - score, float("inf"))
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override]
+        ctx: Any,  # noqa: ANN401  torch's own
+        upstream: Tensor,
+    ) -> tuple[Tensor, None, None, None]:
+        potentials, log_alpha, log_z, before, y, possible = ctx.saved_tensors
         sizes: Tensor = ctx.batch_sizes
-        log_beta = _backward(potentials, sizes)
-        places = _places(sizes, potentials.device)
-        live = int(sizes[0]) if len(sizes) else 0
-        p = potentials + (log_beta - log_z[places].unsqueeze(1)).unsqueeze(1)  # (N, K, K)
-        p[:live, 1:] = float("-inf")
-        if live < len(potentials):
-            starts = (sizes.cumsum(0) - sizes).to(places.device)
-            step = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(places.device)[live:]
-            p[live:] += log_alpha[starts[step - 1] + places[live:]].unsqueeze(2)  # α of the step before
-        p.exp_()
-        impossible = torch.isneginf(log_z)
-        if bool(impossible.any()):
-            p[impossible[places]] = 0  # -inf - (-inf) is NaN; there is nothing to move towards
-        return p.mul_(upstream[places][:, None, None]), None
+        upstream = torch.where(possible, upstream, 0)
+        p = _pairs(potentials, sizes, log_alpha, log_z, upstream)
+        p[torch.arange(len(y), device=y.device), before, y] -= upstream[_places(sizes, y.device)]
+        return p, None, None, None
+
+
+def _as_given(potentials: Ragged, values: Tensor) -> Tensor:
+    """(live,) values, longest first, as (B,) in the user's order; 0 for empty sequences."""
+    place = torch.empty_like(potentials.order)
+    place[potentials.order] = torch.arange(potentials.B)
+    empty = values.new_zeros(potentials.B - potentials.live)
+    return torch.cat([values, empty])[place.to(values.device)]
+
+
+def _before(potentials: Ragged, y: Tensor) -> Tensor:
+    """(N,) the label one step earlier in the same sequence; 0 at a first step."""
+    before = torch.zeros_like(y)
+    rest = torch.arange(potentials.live, potentials.N, device=y.device)
+    if rest.numel():
+        starts = (potentials.batch_sizes.cumsum(0) - potentials.batch_sizes).to(y.device)
+        step = potentials.row_step[rest]
+        before[rest] = y[rest - starts[step] + starts[step - 1]]
+    return before
 
 
 def _require_potentials(potentials: object) -> int:
