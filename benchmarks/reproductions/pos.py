@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "unknown": 0.25,
     "crf": True,
     "lr": 3e-3,
-    "max_epochs": 15,
+    "max_epochs": 10,
     "batch_size": 32,
     "clip_norm": 5.0,
 }
