@@ -71,3 +71,25 @@ def clip_by_value(gradients: Mapping[str, Tensor], limit: float) -> dict[str, Te
     """
     require_positive(limit, "clip_value")
     return {name: g.clamp(-limit, limit) for name, g in gradients.items()}
+
+
+def clipped(
+    gradients: Mapping[str, Tensor], value: float | None, norm: float | None, length: float
+) -> tuple[dict[str, Tensor], bool]:
+    """The gradient as an update takes it: held entry by entry, then shortened as a whole.
+
+    Args:
+        gradients: by parameter name.
+        value: `clip_value`; None: entries stay.
+        norm: `clip_norm`; None: the length stays.
+        length: ‖g‖ of these gradients.
+    Returns:
+        The gradients, and whether they were shortened as a whole.
+    """
+    taken = dict(gradients)
+    if value is not None:
+        taken = clip_by_value(taken, value)
+        length = global_norm(taken)
+    if norm is None:
+        return taken, False
+    return clip_by_norm(taken, norm, length), length > norm

@@ -25,12 +25,12 @@ from saiki.core import random
 from saiki.core.checks import require_int, require_positive
 from saiki.core.errors import DataError, DTypeError, OptionError
 from saiki.learning.batching import BatchSize, batches
-from saiki.learning.clipping import clip_by_norm, clip_by_value, global_norm
+from saiki.learning.clipping import clipped, global_norm
 from saiki.learning.optimisers import Optimizer, Updater, frozen_names
 from saiki.learning.rules import LearningRule, RuleState, sequence_weights
 from saiki.learning.sources import Batch, Source
 from saiki.learning.training import Training
-from saiki.losses import get_loss
+from saiki.losses import Loss, SequenceLoss, get_loss
 
 Floats = NDArray[np.float64]
 
@@ -172,7 +172,8 @@ def lr_range_test(
     ambient = torch.random.get_rng_state()
     torch.manual_seed(random.generator(seed, "lr range").initial_seed() % 2**63)
     try:
-        row_loss, rule = get_loss(loss), options.rule
+        row_loss = loss if isinstance(loss, SequenceLoss) else get_loss(loss)
+        rule = options.rule
         state = RuleState()
         for rate, (chunk, first) in zip(rates, _chunks(tried, rule, source, batch_size, options, seed)):
             if first:
@@ -187,10 +188,7 @@ def lr_range_test(
             if _diverged(losses):
                 stopped = "diverged"
                 break
-            if options.clip_value is not None:
-                gradients = clip_by_value(gradients, options.clip_value)
-            if options.clip_norm is not None:
-                gradients = clip_by_norm(gradients, options.clip_norm)
+            gradients, _ = clipped(gradients, options.clip_value, options.clip_norm, norm)
             updater.step(gradients, float(rate) / lr)
     finally:
         torch.random.set_rng_state(ambient)

@@ -26,7 +26,7 @@ from saiki.core.errors import (
 )
 from saiki.core.ragged import Ragged
 from saiki.learning.carried import answers, canonical, require_carrying, rows_between, rows_followed_by
-from saiki.learning.clipping import clip_by_norm, clip_by_value, global_norm
+from saiki.learning.clipping import clipped, global_norm
 from saiki.learning.optimisers import Optimizer, Updater
 from saiki.learning.rules import LearningRule, RuleState, sequence_weights
 from saiki.learning.schedules import Plateau, Schedule, WarmUp
@@ -210,18 +210,12 @@ class Online:
                 f"Try a lower rate (lr is {self.lr:g}) or clipping (clip_norm=1.0). If a row that waited "
                 "is at fault, ending the stream with learn=False drops it.",
             )
-        limit = self.options.clip_norm
-        if self.options.clip_value is not None:
-            gradients = clip_by_value(gradients, self.options.clip_value)
-        now = norm if self.options.clip_value is None else global_norm(gradients)
-        clipped = limit is not None and now > limit
-        if limit is not None:
-            gradients = clip_by_norm(gradients, limit, now)
+        gradients, shortened = clipped(gradients, self.options.clip_value, self.options.clip_norm, norm)
         if weights:
             self._updater.step(gradients, self.schedule.factor(self.updates, self._schedule_state))
             self.updates += 1
         self.state = state
-        return OnlineUpdate(self.updates, _mean(losses, chunk), norm, clipped)
+        return OnlineUpdate(self.updates, _mean(losses, chunk), norm, shortened)
 
     # ---------------------------------------------------------------- all or nothing
 

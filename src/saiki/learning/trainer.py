@@ -58,7 +58,7 @@ from saiki.learning.checkpoints import (
     remove_strays,
     save_checkpoint,
 )
-from saiki.learning.clipping import clip_by_norm, clip_by_value, global_norm
+from saiki.learning.clipping import clipped, global_norm
 from saiki.learning.observers import (
     CheckpointEvent,
     EndEvent,
@@ -501,14 +501,7 @@ class _Run:
         norm = global_norm(gradients)
         if not math.isfinite(norm):
             self._refuse_gradient(gradients, number)
-        if self.options.clip_value is not None:
-            gradients = clip_by_value(gradients, self.options.clip_value)
-        limit = self.options.clip_norm
-        clipped = False
-        if limit is not None:
-            now = norm if self.options.clip_value is None else global_norm(gradients)
-            clipped = now > limit
-            gradients = clip_by_norm(gradients, limit, now)
+        gradients, shortened = clipped(gradients, self.options.clip_value, self.options.clip_norm, norm)
         factor = self.schedule.factor(self.at.update, self.schedule_state)
         watched = self.at.phase == "fit" and self.record.wants_ratios(number)
         held = held_weights(self.network) if watched else {}
@@ -527,7 +520,7 @@ class _Run:
         )
         loss = loss_sum / weight_sum if weight_sum > 0 else 0.0
         if self.at.phase == "fit":
-            self.record.add_update(number, loss, norm, clipped)
+            self.record.add_update(number, loss, norm, shortened)
             if watched:
                 self.record.add_ratios(number, update_ratios(held, self.network))
             if self.at.epoch == 1:
@@ -542,7 +535,7 @@ class _Run:
                 update=number,
                 loss=loss,
                 gradient_norm=norm,
-                clipped=clipped,
+                clipped=shortened,
                 lr=self.trainer.lr * factor,
                 seconds=self._seconds(),
             ),

@@ -23,7 +23,7 @@ from saiki.core.ragged import Ragged
 from saiki.data import Windows as WindowIndex
 from saiki.learning import BPTT, LearningRule, RuleState, Training, TruncatedBPTT, Updater
 from saiki.learning.carried import answers, state_tensors
-from saiki.learning.clipping import clip_by_norm, clip_by_value, global_norm
+from saiki.learning.clipping import clipped, global_norm
 from saiki.models.forecast_measure import measure
 from saiki.models.forecast_model import Learned
 from saiki.models.forecast_paths import answer
@@ -401,11 +401,7 @@ class _Advance:
                 f"Try a lower rate (lr is {self.online.lr:g}) or scaling='running', and look for a value of "
                 "another size among the new rows.",
             )
-        if training.clip_value is not None:
-            gradients = clip_by_value(gradients, training.clip_value)
-            norm = global_norm(gradients)
-        if training.clip_norm is not None:
-            gradients = clip_by_norm(gradients, training.clip_norm, norm)
+        gradients, _ = clipped(gradients, training.clip_value, training.clip_norm, norm)
         self.updater.step(gradients)
         self.updates += 1
 
