@@ -183,26 +183,6 @@ def test_unknown_words_start_at_the_mean(texts, vectors):
     assert not weight[0].detach().abs().max() > 1e-6 and 0.08 < weight[1:].std().item() < 0.12
 
 
-def test_the_emoji_network_has_the_parameters_of_its_table():
-    """20,000,050 + 91,648 + 131,584 + 645: an embedding of 400,001 vectors of 50 numbers, two LSTM layers of
-    128 units and a softmax over five classes; 223,877 of them are trained where the vectors are frozen.
-    """
-    from saiki.nn import DropoutConfig, EmbeddingConfig, LastConfig, LSTMConfig, Stack
-
-    layers = [
-        EmbeddingConfig(num_embeddings=400_001, size=50, frozen=True),
-        LSTMConfig(hidden_size=128),
-        DropoutConfig(p=0.5),
-        LSTMConfig(hidden_size=128),
-        DropoutConfig(p=0.5),
-        LastConfig(),
-    ]
-    network = Stack.build(layers, 1, 5, generator=torch.Generator())
-    counts = [(p.numel(), p.requires_grad) for p in network.parameters()]
-    assert sum(count for count, _ in counts) == 20_223_927
-    assert sum(count for count, trained in counts if trained) == 223_877
-
-
 @pytest.mark.parametrize(
     ("X", "error", "said"),
     [

@@ -137,6 +137,33 @@ def test_attention_weights(rng):
     torch.testing.assert_close(layer(x), Mean()(x))  # equal scores: the mean
 
 
+@pytest.mark.parametrize("both_ends", [False, True])
+def test_attention_from_the_last_step(rng, both_ends):
+    """Against the formula on each sequence by itself, gradients included; the last step comes first."""
+    parts = parts_of(rng)
+    layer = AttentionPool(4, 3, last=True, both_ends=both_ends, generator=rng, dtype=F64)
+    with torch.no_grad():
+        layer.bias.copy_(torch.randn(3, generator=rng, dtype=F64))
+    assert layer.width(4) == 8
+    for rows, found in zip(parts, layer(Ragged.from_list(parts))):
+        if not len(rows):
+            assert not found.any()
+            continue
+        end = torch.cat([rows[-1, :2], rows[0, 2:]]) if both_ends else rows[-1]
+        scores = torch.tanh(rows @ layer.weight.T + layer.weight_last @ end + layer.bias) @ layer.query
+        torch.testing.assert_close(found, torch.cat([end, torch.softmax(scores, 0) @ rows]))
+    template = Ragged.from_list(parts)
+    data = template.data.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda data: layer(template.with_data(data)), (data,))
+    with torch.no_grad():
+        layer.weight_last.zero_()
+    plain = AttentionPool(4, 3, generator=rng, dtype=F64)
+    with torch.no_grad():
+        for name, value in plain.named_parameters():
+            value.copy_(getattr(layer, name))
+    torch.testing.assert_close(layer(template)[:, 4:], plain(template))
+
+
 def test_segments(rng):
     """Oldest first in a piece; the incomplete oldest piece repeats the sequence's first row."""
     x = Ragged.from_list([torch.arange(5.0)[:, None], torch.zeros(0, 1), torch.arange(10.0, 14.0)[:, None]])

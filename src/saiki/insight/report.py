@@ -117,12 +117,15 @@ class Score:
         values: one a metric, in the metrics' order; NaN where it was not measured.
         ours: whether this is the model the report is about.
         note: a few words, such as the setting that was chosen.
+        sibling: whether it is our model with something left out, which is no simple method: it has its row,
+            and the verdict speaks of the others.
     """
 
     name: str
     values: tuple[float, ...]
     ours: bool = False
     note: str = ""
+    sibling: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +188,7 @@ class Comparison:
         metric, ours = self.metrics[0], self.ours
         if not math.isfinite(ours.values[0]):
             return Verdict(sentence=f"The model's {metric.name} could not be measured.", ours_won=None)
-        others = [s for s in self.scores if not s.ours and math.isfinite(s.values[0])]
+        others = [s for s in self.scores if not (s.ours or s.sibling) and math.isfinite(s.values[0])]
         if not others:
             sentence = (
                 f"The {metric.name} of {ours.name} is {_value(ours, self, 0)}; "

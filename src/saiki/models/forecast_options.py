@@ -54,6 +54,7 @@ class ForecasterOptions(CommonOptions):
     until: int | str | None
     unit: str
     mode: str = "window"  # model folders older than the option lack it
+    attention: bool = False  # and this one
 
 
 def check_options(model: Forecaster) -> None:
@@ -67,7 +68,7 @@ def check_options(model: Forecaster) -> None:
         require_int(model.context, "context", 1)
     if model.season is not None:
         require_int(model.season, "season", 1)
-    for name in ("level", "highway", "calibrate", "sort"):
+    for name in ("level", "highway", "calibrate", "sort", "attention"):
         require_bool(getattr(model, name), name)
     if not isinstance(model.unit, str):
         raise DTypeError(f"unit is {model.unit!r} but must be text such as 'ppm', or ''.")
@@ -119,6 +120,12 @@ def check_stream_options(model: Forecaster) -> None:
         raise OptionError(
             f"strategy is {model.strategy!r}, but a stream is answered with its whole horizon at each row.",
             "Leave strategy out, or use mode='window'.",
+        )
+    if model.attention:
+        raise OptionError(
+            "attention is True, but it weighs the steps of a window, and a stream has none: its state is all "
+            "that is kept of the past.",
+            "Use attention=False, or mode='window'.",
         )
     if model.bidirectional:
         raise OptionError(

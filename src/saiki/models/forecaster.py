@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Tensor
 
 from saiki.core.checks import require_bool, require_int
@@ -78,7 +79,8 @@ from saiki.models.forecast_table import (
 )
 from saiki.models.forecast_windows import Panel, WindowSource, spread_of
 from saiki.models.options import Array, CommonOptions, Layer, RandomState, Rule
-from saiki.nn import EmbeddingConfig, LastConfig, Stack
+from saiki.models.reporting import SIBLING
+from saiki.nn import AttentionPoolConfig, EmbeddingConfig, LastConfig, Stack
 
 
 class Forecaster(Estimator):
@@ -116,6 +118,9 @@ class Forecaster(Estimator):
             shifts its forecasts by that constant.
         level: show the network what window scaling took away; the sentence above then no longer holds.
         highway: add a linear map of the window's own lags, started at its ridge solution; a stream has none.
+        attention: weigh the past steps against where the window ends, and answer from both: [h_C ; Σ α_t h_t]
+            (`saiki.nn.AttentionPool`). The report draws the weights, and where baselines are measured the
+            same network is trained once more without.
         calibrate: stretch the quantiles until each has its share of the validation part.
         missing: "error", "interpolate" (inside each context) or "mask" (0 and a flag). Missing targets are
             left out of loss and figures.
@@ -197,6 +202,7 @@ class Forecaster(Estimator):
         window_scaling: WindowScaling = "last",
         level: bool = False,
         highway: bool = True,
+        attention: bool = False,
         calibrate: bool = True,
         missing: MissingOption = "error",
         gaps: GapsOption | None = None,
@@ -241,6 +247,7 @@ class Forecaster(Estimator):
         self.window_scaling = window_scaling
         self.level = level
         self.highway = highway
+        self.attention = attention
         self.calibrate = calibrate
         self.missing = missing
         self.gaps = gaps
@@ -377,6 +384,8 @@ class Forecaster(Estimator):
             return forecast_windows(network, learned, windows, raws, learned.seasonal)
 
         self._judge(panel, raws, parts, forecasts)
+        if self.attention and self.baselines and self.metrics_ and not inside_search():
+            self._judge_without_attention(table)
         return self
 
     @property
@@ -434,9 +443,17 @@ class Forecaster(Estimator):
             values=values,
             input_size=features,
             output_size=shape.horizon * shape.targets * shape.parameters,
-            after=[LastConfig(both_ends=self.bidirectional)],
+            after=[],
         )
-        if not any((layer[1] if isinstance(layer, tuple) else layer).pools for layer in layers):
+        pools = any((layer[1] if isinstance(layer, tuple) else layer).pools for layer in layers)
+        if self.attention and pools:
+            raise OptionError(
+                "attention=True adds a layer that pools over the past, and network has one already.",
+                "Leave one of both out.",
+            )
+        if not pools and self.attention:
+            layers.append(("attention", AttentionPoolConfig(last=True, both_ends=self.bidirectional)))
+        elif not pools:
             layers.append(LastConfig(both_ends=self.bidirectional))
         if self.ids == "embed":
             place = features - (panel.targets if self.level else 0) - 1
@@ -477,6 +494,14 @@ class Forecaster(Estimator):
         self.details_ |= details_of(what, self.learned_, found, raws)
         if self.mode == "window":
             self.details_ |= attention_of(self._net, windows)
+
+    def _judge_without_attention(self, table: Table) -> None:
+        """Train the same network without attention and put its figures beside ours."""
+        plain = clone(self).set_params(attention=False, baselines=False, random_state=self.seed_).fit(table)
+        self.baselines_.append({"name": f"{SIBLING} without attention", **plain.metrics_})
+        self.details_["baselines_by_horizon"][f"{SIBLING} without attention"] = [
+            row["mae"] for row in plain.details_["by_horizon"]
+        ]
 
     @property
     def _net(self) -> ForecastNetwork:

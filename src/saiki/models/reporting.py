@@ -30,6 +30,7 @@ from saiki.models.options import as_layer
 if TYPE_CHECKING:
     from saiki.models.base import Estimator
 
+SIBLING = "the same network"  # begins the name of a row that is our model with something left out
 ATTENTION_SHOWN = 12  # sequences or windows whose attention a report draws
 
 NAMES = {
@@ -101,7 +102,7 @@ def _rule_told(training: Training) -> tuple[str, ...]:
 
 def model_name(estimator: Estimator) -> str:
     """What the report calls the model: "this LSTM network"."""
-    if estimator.network is not None:
+    if getattr(estimator, "network", None) is not None:
         return "this network"
     return f"this {NAMES.get(estimator.cell, estimator.cell)} network"
 
@@ -109,13 +110,14 @@ def model_name(estimator: Estimator) -> str:
 def shown_options(estimator: Estimator) -> dict[str, object]:
     """The settings worth a line: what was set, layers in short, no shorthand where `network` replaced it."""
     shown: dict[str, object] = {}
+    replaced = getattr(estimator, "network", None) is not None
     for name, value in estimator._options().items():
         if name == "network" and value is not None:
             shown[name] = [_layer(entry) for entry in estimator.network or ()]
         elif name == "rule" and value is not None:
             said = [f"{key} {part}" for key, part in value.items() if key != "type" and part is not None]
             shown[name] = f"{value['type']} ({', '.join(said)})" if said else value["type"]
-        elif value is not None and value != "" and not (estimator.network is not None and name in SHORTHAND):
+        elif value is not None and value != "" and not (replaced and name in SHORTHAND):
             shown[name] = value
     return shown
 
@@ -171,7 +173,8 @@ def compare(
     keys = [key for key, _ in metrics]
     scores = [Score(name=name, values=tuple(_value(ours.get(key)) for key in keys), ours=True)]
     for row in baselines:
-        scores.append(Score(name=row["name"], values=tuple(_value(row.get(key)) for key in keys)))
+        values = tuple(_value(row.get(key)) for key in keys)
+        scores.append(Score(name=row["name"], values=values, sibling=str(row["name"]).startswith(SIBLING)))
     return Comparison(metrics=tuple(m for _, m in metrics), scores=tuple(scores), measured_on=measured_on)
 
 

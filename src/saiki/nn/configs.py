@@ -563,6 +563,8 @@ class AttentionPoolConfig(LayerConfig):
 
     Args:
         size: A, units of the score; as many as features if not given.
+        last: score against the last step, and give it beside the mean.
+        both_ends: with `last`, after a bidirectional layer.
     """
 
     type: ClassVar[str] = "attention_pool"
@@ -571,10 +573,12 @@ class AttentionPoolConfig(LayerConfig):
     pools: ClassVar[bool] = True
 
     size: Units | None = None
+    last: bool = False
+    both_ends: bool = False
 
     def output_size(self, input_size: int) -> int:
-        """As many as go in."""
-        return input_size
+        """As many as go in, or twice as many with the last step beside the mean."""
+        return input_size * (1 + self.last)
 
 
 LAYERS: dict[str, type[LayerConfig]] = {

@@ -109,20 +109,28 @@ class Max(Layer):
 class AttentionPool(Layer):
     """A weighted mean over time whose weights the layer learns.
 
-        e_t = q · tanh(W h_t + b)        score of step t
-        α_t = exp(e_t) / Σ_s exp(e_s)    softmax over the sequence's own steps
+        e_t = q · tanh(W h_t + b)              score of step t
+        α_t = exp(e_t) / Σ_s exp(e_s)          softmax over the sequence's own steps
         y   = Σ_t α_t h_t
+
+    With `last`, where to look depends on where the sequence stands, and that is handed on as well:
+
+        e_t = q · tanh(W h_t + U h_T + b)
+        y   = [h_T ; Σ_t α_t h_t]
 
     Args:
         input_size: F, features a step.
         size: A, units of the score; `input_size` if not given.
+        last: score against the last step, and give it beside the mean.
+        both_ends: with `last`, after a bidirectional layer: h_T is what `Last(both_ends=True)` gives.
         generator: for the initial W and q (Glorot uniform); b starts at zero.
         device: where the parameters live.
         dtype: of the parameters; torch's default if not given.
     Shapes:
-        Ragged (N, F) in, (B, F) out in the user's order; zeros for a sequence without steps. Parameters:
-        `weight` (A, F), `bias` (A,), `query` (A,).
-    Source: Yang et al. 2016, "Hierarchical attention networks", eqs. 5-7.
+        Ragged (N, F) in, (B, F) out in the user's order, with `last` (B, 2F); zeros for a sequence without
+        steps. Parameters: `weight` (A, F), `bias` (A,), `query` (A,), with `last` also `weight_last` (A, F).
+    Source: Yang et al. 2016, "Hierarchical attention networks", eqs. 5-7; with `last` the additive score of
+        Bahdanau et al. 2015, section A.1.2, with h_T in the decoder's place.
     """
 
     over_time: ClassVar[bool] = True
@@ -133,6 +141,8 @@ class AttentionPool(Layer):
         input_size: int,
         size: int | None = None,
         *,
+        last: bool = False,
+        both_ends: bool = False,
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -140,6 +150,9 @@ class AttentionPool(Layer):
         super().__init__()
         self.input_size = require_int(input_size, "input_size", 1)
         self.size = self.input_size if size is None else require_int(size, "size", 1)
+        self.last = require_bool(last, "last")
+        self.both_ends = require_bool(both_ends, "both_ends")
+        self._end = Last(both_ends=both_ends) if last else None
         source = make_generator(generator)
         dtype = require_dtype(dtype)
         weight = initialise(
@@ -149,6 +162,15 @@ class AttentionPool(Layer):
         self.weight = torch.nn.Parameter(weight)
         self.bias = torch.nn.Parameter(torch.zeros(self.size, dtype=dtype, device=device))
         self.query = torch.nn.Parameter(query[0].clone())
+        if last:
+            end = initialise(
+                "glorot_uniform", (self.size, self.input_size), source, dtype=dtype, device=device
+            )
+            self.weight_last = torch.nn.Parameter(end)
+
+    def width(self, input_size: int) -> int:
+        """Features out: F, or 2F with `last`."""
+        return input_size * (1 + self.last)
 
     @overload
     def forward(self, x: Flow, return_weights: Literal[False] = False) -> Tensor: ...
@@ -159,14 +181,20 @@ class AttentionPool(Layer):
         1.
         """
         ragged = _door(x, "AttentionPool", self.input_size, self.weight)
-        alpha = self._weights(ragged)
+        end = None if self._end is None else self._end(ragged)  # (B, F)
+        alpha = self._weights(ragged, end)
         pooled = ragged.sequence_sum(alpha[:, None] * ragged.data)
+        if end is not None:
+            pooled = torch.cat([end, pooled], dim=-1)
         return (pooled, ragged.with_data(alpha)) if return_weights else pooled
 
-    def _weights(self, x: Ragged) -> Tensor:
+    def _weights(self, x: Ragged, end: Tensor | None) -> Tensor:
         """(N,) softmax of the scores over each sequence's own steps."""
         sequence = x.row_sequence
-        scores = torch.tanh(product.linear(x.data, self.weight, self.bias)) @ self.query  # (N,)
+        units = product.linear(x.data, self.weight, self.bias)  # (N, A)
+        if end is not None:
+            units = units + product.linear(end, self.weight_last)[sequence]
+        scores = torch.tanh(units) @ self.query  # (N,)
         with torch.no_grad():  # a shift that the softmax does not see; keeps exp from overflowing
             largest = scores.new_zeros(x.B).scatter_reduce(0, sequence, scores, "amax", include_self=False)
         exps = torch.exp(scores - largest[sequence])
@@ -174,7 +202,8 @@ class AttentionPool(Layer):
 
     def extra_repr(self) -> str:
         """Options for print()."""
-        return f"{self.input_size}, size={self.size}"
+        last = f", last=True{', both_ends=True' if self.both_ends else ''}" if self.last else ""
+        return f"{self.input_size}, size={self.size}{last}"
 
 
 @final

@@ -58,6 +58,9 @@ def forecaster(
     highway: Annotated[
         bool | None, typer.Option("--highway/--no-highway", help="Add a linear map of the lags.")
     ] = None,
+    attention: Annotated[
+        bool | None, typer.Option("--attention/--no-attention", help="Weigh the steps of the past.")
+    ] = None,
     calibrate: Annotated[
         bool | None, typer.Option("--calibrate/--no-calibrate", help="Calibrate the quantiles.")
     ] = None,
