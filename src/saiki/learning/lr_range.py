@@ -105,7 +105,7 @@ class LRRange:
 
 def lr_range_test(
     network: torch.nn.Module,
-    loss: str | Callable[..., Tensor],
+    loss: str | Callable[..., Tensor] | Loss,
     source: Source,
     *,
     training: Training | None = None,
