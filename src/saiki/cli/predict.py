@@ -12,6 +12,16 @@ from saiki.cli.console import emit_json, write_columns
 from saiki.cli.fit import read_data
 from saiki.core.errors import UsageError
 
+# Tasks whose answers are no column of classes or numbers have a verb of their own.
+_VERBS = {
+    "forecaster": "forecast",
+    "tagger": "tag",
+    "transcriber": "transcribe",
+    "translator": "translate",
+    "language_model": "generate",
+    "answerer": "answer",
+}
+
 
 def predict(
     model: o.ModelFolder,
@@ -34,8 +44,10 @@ def predict(
     import saiki
 
     estimator = saiki.load(model)
-    if estimator.task == "forecaster":
-        raise UsageError(f"{model} holds a forecaster", hint=f"use: saiki forecast {model} [DATA]")
+    if estimator.task in _VERBS:
+        raise UsageError(
+            f"{model} holds a {estimator.task}", hint=f"use: saiki {_VERBS[estimator.task]} {model} [DATA]"
+        )
     if proba and estimator.task != "classifier":
         raise UsageError(
             f"--proba is for classifiers, and {model} holds a {estimator.task}", hint="leave it out"
