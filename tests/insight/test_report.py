@@ -328,3 +328,8 @@ def test_gradients_that_were_clipped_are_counted():
     assert "75 % of those shown were above 1 and clipped to it" in words
     words = read(report(full(clip_norm=1e9))).words
     assert "none of those shown was above 1e+09" in words
+    calm = [(k, 0.1, 0.5) for k in range(300)]
+    words = read(report(full(record=record(updates=[*calm, (300, 0.1, 2.0)])))).words
+    assert "; 1 of those shown was above 1 and clipped to it" in words
+    words = read(report(full(record=record(updates=[*calm, (300, 0.1, 2.0), (301, 0.1, 2.0)])))).words
+    assert "; 2 of those shown were above 1 and clipped to it" in words

@@ -520,8 +520,10 @@ def _gradient_sentence(record: FitRecord, clip_norm: float | None) -> str:
         return sentence + "."
     if not (norms > clip_norm).any():
         return f"{sentence}; none of those shown was above {clip_norm:g}, where gradients are clipped."
-    share = 100 * float((norms > clip_norm).mean())
-    return f"{sentence}; {share:.0f} % of those shown were above {clip_norm:g} and clipped to it."
+    above = int((norms > clip_norm).sum())
+    share = f"{100 * above / len(norms):.0f} %" if above >= len(norms) / 100 else f"{above}"
+    verb = "was" if share == "1" else "were"
+    return f"{sentence}; {share} of those shown {verb} above {clip_norm:g} and clipped to it."
 
 
 def _training_sentence(record: FitRecord) -> str:
