@@ -44,7 +44,7 @@ def samples(
         mark = ""
         if right is not None:
             sign, word = (RIGHT, "right") if right[number] else (WRONG, "wrong")
-            mark = f'<td aria-label="{word}" title="{word}">{sign}</td>'
+            mark = f'<td style="width:1.5em" aria-label="{word}" title="{word}">{sign}</td>'
         cells = "".join(f'<td style="overflow-wrap:anywhere">{_shown(text)}</td>' for text in row)
         lines.append(f"<tr>{mark}{cells}</tr>")
     body = "\n".join(lines)
