@@ -29,6 +29,9 @@ def evaluate(
     every: Annotated[int, typer.Option(help="Forecasters: keep every n-th origin.", min=1)] = 1,
     label: o.Label = None,
     part: o.ArchivePart = None,
+    target: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Translators: the targets, where DATA is sources.")
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Measure a trained model on a file."""
@@ -55,7 +58,7 @@ def evaluate(
         return
     if start is not None or every != 1:
         raise UsageError("--start and --every are for forecasters", hint="leave them out")
-    metrics = estimator.evaluate(*read_data(data, estimator, label=label, part=part))
+    metrics = estimator.evaluate(*read_data(data, estimator, label=label, part=part, target=target))
     if as_json:
         emit_json({"task": estimator.task, "metrics": metrics})
     else:
