@@ -38,7 +38,7 @@ class PrefixBeam:
         width: prefixes that stay after each frame.
         best: hypotheses to give for an utterance, at most `width`.
         blank: class index of the blank.
-        blank_skip: a frame whose blank has at least this probability counts as a blank, and no label is tried,
+        blank_skip: a frame whose blank has at least this probability counts as a blank, no label is tried,
             which saves most of the time. None: every frame counts.
         label_floor: classes less probable than this are taken as impossible in a frame, its best class aside.
             None: none are.
