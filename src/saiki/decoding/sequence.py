@@ -12,7 +12,7 @@ knows. Here it is only carried, and cut to rows by `state.select(rows)`; where i
 
 A sequence ends with the end symbol, which counts in ln p and in n, and is left out of the tokens; or after
 `max_steps` symbols, and then `ended` is False. Sequences do not touch one another: each gives what it gives
-alone.
+alone. Nothing has a gradient.
 
 Sources: Sutskever, Vinyals & Le 2014, section 3.2 (beam); Jean et al. 2015 and Wu et al. 2016, section 7 (the
 score by length); Fan, Lewis & Dauphin 2018 (the likeliest k).
@@ -112,6 +112,8 @@ def greedy(
     """
 
     def likeliest(scores: Tensor, _: Tensor, __: int) -> Tensor:
+        if scores.is_cpu and scores.dtype in (torch.float32, torch.float64):  # numpy's is many times faster
+            return torch.from_numpy(scores.numpy().argmax(axis=-1))
         return scores.argmax(dim=-1)
 
     return _one_by_one(step, state, start, end, max_steps, likeliest)
@@ -180,6 +182,7 @@ def draw(scores: Tensor, uniform: Tensor, *, temperature: float = 1.0, top_k: in
     return symbols.gather(-1, torch.minimum(place, last)).squeeze(-1)
 
 
+@torch.no_grad()
 def beam(
     step: Step[S],
     state: S,
@@ -338,6 +341,7 @@ class _Beam:
         return Decoded(tuple(found[::-1]), total, score, ended, attention)
 
 
+@torch.no_grad()
 def _one_by_one(
     step: Step[S],
     state: S,

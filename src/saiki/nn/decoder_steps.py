@@ -12,7 +12,7 @@ run through `saiki.engine`, step by step.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import torch
@@ -102,6 +102,7 @@ class DecoderSteps:
     feeds: bool
     decoder: RecurrentLayer
     sessions: tuple[Session, ...] | None = None
+    turned: Mapping[str, Tensor] = field(default_factory=dict)  # weights as the product reads them fastest
 
     @classmethod
     def of(
@@ -128,19 +129,26 @@ class DecoderSteps:
         """
         wanted = selected() if self.decoder.engine is None else self.decoder.engine
         weight = self.head.weight
-        if wanted not in ("auto", "cpu"):
+        if not weight.is_cpu or wanted not in ("auto", "cpu"):
             return self
         if wanted == "auto" and any(
             "cpu" not in available(cell, weight.device, weight.dtype, grad=False) for cell in self.cells
         ):
             return self
+        # a step has few rows: turning the weights anew would be a good part of its product
+        parts = {"head": self.head, "combine": self.combine}
+        turned = {
+            name: part.weight.detach().t().contiguous().t()
+            for name, part in parts.items()
+            if part is not None
+        }
         kind = "float64" if weight.dtype == torch.float64 else "float32"
         threads = torch.get_num_threads()
         packed = tuple(
             session(cell, params, weights=kind, threads=threads)
             for cell, params in zip(self.cells, self.params)
         )
-        return replace(self, sessions=packed)
+        return replace(self, sessions=packed, turned=turned)
 
     def advance(self, x: Tensor | None, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """One step without dropout: scores (R, V'), and the state after it.
@@ -154,7 +162,7 @@ class DecoderSteps:
         if x is not None and x.shape[0] != state.rows:
             raise ShapeError(f"there are {x.shape[0]} symbols for a state of {state.rows} rows.")
         o, after = self._step(x, state, drop=False)
-        return product.linear(o, self.head.weight, self.head.bias), after
+        return product.linear(o, self.turned.get("head", self.head.weight), self.head.bias), after
 
     def unroll(self, read: Ragged, initial: Layers, memory: Memory) -> tuple[Ragged, Tensor]:
         """All steps of a batch, one after another, each reading what the one before gave out.
@@ -208,7 +216,8 @@ class DecoderSteps:
             assert self.combine is not None and state.memory is not None
             context, seen = self.attention.look(u[:, None], state.memory)
             both = torch.cat((context[:, 0], u), dim=-1)
-            o = torch.tanh(product.linear(both, self.combine.weight, self.combine.bias))
+            weight = self.turned.get("combine", self.combine.weight)
+            o = torch.tanh(product.linear(both, weight, self.combine.bias))
             weights = seen[:, 0]
         fed = o if self.feeds else None
         return o, DecoderState(tuple(layers), fed, state.whole, state.memory, weights, state.steps)
