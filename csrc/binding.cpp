@@ -1,4 +1,5 @@
 // The one binding file: checks what Python hands over (arrays.h), releases the interpreter's lock, calls the kernels.
+// The decoders' part is in binding_beam.cpp.
 // It allocates nothing that Python sees but packed weights; nothing in the kernels is reached with an argument that has
 // not been checked here.
 
@@ -22,6 +23,7 @@
 #include <vector>
 
 #include "arrays.h"
+#include "binding_beam.h"
 #include "kernels.h"
 #include "team.h"
 
@@ -651,6 +653,8 @@ nb::dict info() {
 
 }  // namespace saiki::python
 
+#include "binding_ctc.h"
+
 NB_MODULE(_native, m) {
     using namespace saiki;
     using namespace saiki::python;
@@ -802,4 +806,6 @@ Args:
     m.def("multiply_add_rate", &multiply_add_rate, nb::arg("dtype"), nb::arg("seconds"), nb::arg("threads") = 1,
           nb::arg("target").none() = nb::none(),
           "Floating-point operations a second of multiply-adds in registers, all threads together.");
+    bind_ctc(m);
+    bind_beam(m);
 }

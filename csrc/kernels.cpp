@@ -2,6 +2,8 @@
 #include "kernels.h"
 
 #include "backward.h"
+#include "ctc.h"
+#include "ctc_align.h"
 #include "forward.h"
 #include "matmul.h"
 #include "rtrl.h"
@@ -79,7 +81,8 @@ double multiply_add_rate(double seconds) {
 
 template <class T>
 constexpr Kernels<T> kernels = {saved_columns<T>, packed_bytes<T>,  pack<T>,     forward<T>,
-                                backward<T>,      influence<T>,     matmul<T>,   activate<T>, multiply_add_rate<T>};
+                                backward<T>,      influence<T>,     matmul<T>,   ctc_columns<T>,
+                                ctc_forward<T>,   ctc_backward<T>,  ctc_paths<T>, activate<T>, multiply_add_rate<T>};
 
 }  // namespace saiki::SAIKI_TARGET
 

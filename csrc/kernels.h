@@ -167,6 +167,49 @@ struct Product {
     bool accumulate;
 };
 
+/// Utterances and their labels, for connectionist temporal classification. Row starts[t] + j of the logits is step t of
+/// utterance order[j], for j < sizes[t]; a padded batch has all of them at every step, and those that have ended are not
+/// looked at. Everything is already checked.
+template <class T>
+struct Ctc {
+    const T* logits;             // (rows, classes), before the softmax
+    std::size_t rows, classes;   // rows ≥ the sum of sizes; classes = K
+    std::size_t steps, batch;    // T and B
+    const std::int64_t* sizes;   // (T,)
+    const std::size_t* starts;   // (T,)
+    const std::int64_t* order;   // (B,)
+    const std::int64_t* lengths;  // (B,) steps of each utterance
+    const std::int32_t* labels;  // of all utterances, one after another, each in [0, K) and none the blank
+    const std::size_t* label_starts;  // (B + 1,)
+    std::size_t longest;         // the most labels of an utterance, or more
+    std::int32_t blank;
+};
+
+template <class T>
+struct CtcForward {
+    T* loss;                        // (B,) -ln P; infinite where P = 0
+    T* saved = nullptr;             // (rows, ctc_columns) for the way back, or null
+    T* posteriors = nullptr;        // (rows, posterior_columns), zeros; or null
+    std::size_t posterior_columns = 0;  // at least 2 longest + 1
+};
+
+template <class T>
+struct CtcBackward {
+    const T* loss;    // as forward left it
+    const T* saved;   // as forward left it, by the same instruction set
+    const T* d_loss;  // (B,)
+    T* d_logits;      // (rows, classes), overwritten
+};
+
+/// The likeliest path of each utterance, step by step: its state, 2j + 1 for label j and 2j for the blank before it,
+/// and ln p of what is said. Utterance b's steps begin at path_starts[b]. Each is long enough for its labels.
+template <class T>
+struct CtcPaths {
+    const std::size_t* path_starts;  // (B,)
+    std::int64_t* states;
+    double* log_p;
+};
+
 template <class T>
 struct Kernels {
     /// Numbers a row of `saved`.
@@ -181,6 +224,11 @@ struct Kernels {
     /// Real-time recurrent learning of one layer. T = 0 and B = 0 are allowed.
     void (*influence)(const Spec&, const Batch<T>&, const Influence<T>&, int threads);
     void (*matmul)(const Product<T>&, int threads);
+    /// Numbers a row of `saved` of connectionist temporal classification, by the most labels of an utterance.
+    std::size_t (*ctc_columns)(std::size_t longest);
+    void (*ctc_forward)(const Ctc<T>&, const CtcForward<T>&, int threads);
+    void (*ctc_backward)(const Ctc<T>&, const CtcBackward<T>&, int threads);
+    void (*ctc_paths)(const Ctc<T>&, const CtcPaths<T>&, int threads);
     /// y = f(a), and f'(a) told from y; for tests.
     void (*activate)(Activation, const T* a, T* y, T* slope, std::size_t count);
     /// Multiply-adds in registers for about `seconds` on this thread alone; returns how many floating-point operations a

@@ -15,7 +15,7 @@ from torch import Tensor
 from saiki.core.checks import require_bool, require_int
 from saiki.core.errors import LengthError
 from saiki.core.ragged import Ragged
-from saiki.losses import ctc_reference
+from saiki.losses import ctc_native, ctc_reference
 from saiki.losses.ctc_case import Case, Lengths, Targets, read_case
 
 
@@ -60,8 +60,12 @@ def ctc_loss(
 
 
 def _loss(case: Case) -> Tensor:
+    """By the native kernels where they can run, else in plain tensor code."""
+    case = _wide(case)
+    if ctc_native.can_run(case):
+        return ctc_native.loss(case)
     case.require_labels()
-    return ctc_reference.loss(_wide(case))
+    return ctc_reference.loss(case)
 
 
 def _wide(case: Case) -> Case:
@@ -119,7 +123,8 @@ def ctc_posteriors(
     """
     case = read_case(logits, targets, input_lengths, target_lengths, blank)
     case.require_labels()
-    return ctc_reference.posteriors(_wide(case))
+    case = _wide(case)
+    return ctc_native.posteriors(case) if ctc_native.can_run(case) else ctc_reference.posteriors(case)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,10 +182,9 @@ def ctc_align(
             f"need {int(case.needed()[b])}, a step each and one more between two that are equal.",
             "Take fewer frames together, or leave the utterance out.",
         )
-    return [
-        _alignment(states, log_p, int(L))
-        for (states, log_p), L in zip(ctc_reference.best_paths(_wide(case)), case.target_lengths)
-    ]
+    case = _wide(case)
+    paths = ctc_native.best_paths(case) if ctc_native.can_run(case) else ctc_reference.best_paths(case)
+    return [_alignment(states, log_p, L) for (states, log_p), L in zip(paths, case.target_lengths.tolist())]
 
 
 def _alignment(states: Tensor, log_p: Tensor, L: int) -> Alignment:
