@@ -95,7 +95,30 @@ def _number(value: float | None, decimals: int) -> str:
 
 
 # The figures a person wants first, in this order; --json has them all.
-_SHOWN = ("mae", "rmse", "mase", "smape", "crps", "coverage", "r2", "accuracy", "f1", "log_loss")
+_SHOWN = (
+    "mae",
+    "rmse",
+    "mase",
+    "smape",
+    "crps",
+    "coverage",
+    "r2",
+    "perplexity",
+    "bits_per_character",
+    "span_f1",
+    "accuracy",
+    "unknown_accuracy",
+    "label_accuracy",
+    "sentence_accuracy",
+    "f1",
+    "log_loss",
+    "label_error_rate",
+    "wer",
+    "cer",
+    "bleu",
+    "exact",
+    "token_error_rate",
+)
 
 
 def ranked(metrics: Mapping[str, Any], baselines: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:

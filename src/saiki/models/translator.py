@@ -20,7 +20,7 @@ import torch
 
 from saiki import metrics
 from saiki.core.checks import require_int, require_number
-from saiki.core.errors import SchemaError
+from saiki.core.errors import OptionError, SchemaError
 from saiki.core.extras import require
 from saiki.core.names import choose
 from saiki.core.random import generator
@@ -441,10 +441,17 @@ class Translator(Estimator):
             OptionError: attention is asked of a network that has none, or n_best is above beam.
         """
         self._require_fitted()
+        require_int(n_best, "n_best", 1, MAX_BEAM)
+        width = max(self.beam, n_best) if beam is None else require_int(beam, "beam", 1, MAX_BEAM)
+        if n_best > width:
+            raise OptionError(
+                f"n_best is {n_best} but beam is {width}: a beam holds as many beginnings as it is wide.",
+                f"Take beam={n_best}.",
+            )
         return self._decode(
             require_full(X, "X"),
             Search(
-                beam=max(self.beam, n_best) if beam is None else beam,
+                beam=width,
                 n_best=n_best,
                 normalisation=self.normalisation if normalisation is None else normalisation,
                 max_length=self._max_length(max_length),
