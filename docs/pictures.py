@@ -14,8 +14,16 @@ import torch
 
 import saiki
 from saiki import cells, insight, nn
+from saiki.core.ragged import Ragged
 from saiki.data import load
-from saiki.insight import figures, figures_features, figures_gates, figures_online, figures_reach
+from saiki.insight import (
+    figures,
+    figures_attention,
+    figures_features,
+    figures_gates,
+    figures_online,
+    figures_reach,
+)
 from saiki.learning import prequential
 
 F64 = torch.float64
@@ -313,6 +321,30 @@ def online() -> str:
     return figures_online.running_error(runs, window=60, rows=np.arange(4, 800), marks=marks, width=840)
 
 
+def alignment() -> str:
+    """What a network that writes letters backwards looked at."""
+    from saiki.decoding.sequence import greedy
+    from saiki.losses import CrossEntropy
+
+    letters, ids = "abcdefgh", 10  # <s>, </s> and the letters
+    draw = torch.Generator().manual_seed(0)
+    config = nn.EncoderDecoderConfig(source_size=ids, target_size=ids, hidden_size=32, embedding_size=16)
+    network = nn.EncoderDecoder(config, generator=draw)
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    for _ in range(200):
+        lengths = torch.randint(4, 10, (64,), generator=draw).tolist()
+        words = [torch.randint(2, ids, (n,), generator=draw) for n in lengths]
+        inputs, wanted = nn.EncoderDecoderInput.of(words, [w.flip(0) for w in words], start=0, end=1)
+        optimiser.zero_grad()
+        CrossEntropy()(network(inputs).data, wanted.data).mean().backward()
+        optimiser.step()
+    word = next(w for w in words if len(w) == 9)
+    state = network.start(Ragged.from_list([word]))
+    one = greedy(network.step, state, torch.tensor([0]), end=1, max_steps=12)[0]
+    written = [letters[k - 2] for k in one.tokens] + ["</s>"] * one.ended
+    return figures_attention.alignment(one.attention, [letters[k - 2] for k in word.tolist()], written)
+
+
 PICTURES = {
     "elman": elman,
     "jordan": jordan,
@@ -335,6 +367,7 @@ PICTURES = {
     "filters": filters,
     "exciting": exciting,
     "letters": letters,
+    "alignment": alignment,
 }
 
 
