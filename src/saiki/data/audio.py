@@ -148,18 +148,23 @@ def resampled(audio: Audio, rate_hz: int) -> Audio:
     return Audio(samples, rate_hz, audio.name, (*audio.notes, note))
 
 
-def told(recordings: Sequence[Audio]) -> tuple[str, ...]:
-    """What was done to recordings on the way in, a sentence a kind of thing, for a log and a report."""
+def told(names: Sequence[str], notes: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """What was done to recordings on the way in, a sentence a kind of thing, for a log and a report.
+
+    Args:
+        names: of the recordings.
+        notes: of each, as `Audio.notes` has them.
+    """
     by_note: dict[str, list[int]] = {}
-    for place, audio in enumerate(recordings):
-        for note in audio.notes:
+    for place, each in enumerate(notes):
+        for note in each:
             by_note.setdefault(note, []).append(place)
     sentences = []
     for note, places in by_note.items():
-        named = [Path(recordings[p].name).name if recordings[p].name else f"recording {p}" for p in places]
-        of = f"{len(places)} of {len(recordings)} recordings" if len(recordings) > 1 else "the recording"
+        of = f"{len(places)} of {len(names)} recordings" if len(names) > 1 else "the recording"
         verb = "were" if len(places) > 1 else "was"
-        sentences.append(f"{of} {verb} {note}: {listed(named, 3)}.")
+        shown = listed([Path(names[place]).name for place in places], 3)
+        sentences.append(f"{of} {verb} {note}: {shown}.")
     return tuple(sentences)
 
 

@@ -185,6 +185,11 @@ class AudioFeatures:
             parts.append(slopes(parts[-1]))
         return np.concatenate(parts, axis=1)
 
+    def levels(self, features: Array) -> Array:
+        """(T, bands) the log-mel bands in dB that features (T, `size`) stand for; of MFCC a smoothed one."""
+        base = features[:, : self.size // (1 + self.deltas)]
+        return base if self.kind == "log_mel" else base @ self._cosines
+
     def _power(self, samples: Array) -> Array:
         """(T, n_fft / 2 + 1) power of each frame."""
         n = self.n_fft
