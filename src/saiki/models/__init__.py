@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from saiki.models.forecaster import Forecaster
     from saiki.models.regressor import SequenceRegressor
     from saiki.models.sizing import SizeSuggestion, suggest_size
-    from saiki.models.translator import Translator
     from saiki.models.tagger import SequenceTagger
+    from saiki.models.transcriber import Transcriber
+    from saiki.models.transcripts import Transcript
+    from saiki.models.translator import Translator
 
 # public name -> its file; loaded on first use, so that one task does not pay for the others
 _HOME = {
@@ -32,6 +34,8 @@ _HOME = {
     "SequenceTagger": "tagger",
     "SizeSuggestion": "sizing",
     "TASKS": "files",
+    "Transcriber": "transcriber",
+    "Transcript": "transcripts",
     "Translator": "translator",
     "load": "files",
     "save": "files",
@@ -49,6 +53,8 @@ __all__ = [
     "SequenceRegressor",
     "SequenceTagger",
     "SizeSuggestion",
+    "Transcriber",
+    "Transcript",
     "Translator",
     "load",
     "save",
