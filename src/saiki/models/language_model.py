@@ -21,9 +21,8 @@ import torch
 from saiki.core.checks import require_int, require_number
 from saiki.core.errors import DTypeError, LengthError, OptionError, SchemaError
 from saiki.core.log import logger
-from saiki.core.names import choose
 from saiki.core.random import generator
-from saiki.data.tokens import TOKENIZERS, TextCodec, Tokenizer, get_tokenizer
+from saiki.data.tokens import TextCodec, Tokenizer
 from saiki.data.vocabulary import UNKNOWN
 from saiki.learning import BPTT, Observer, RaggedSource, Training, TruncatedBPTT, get_rule
 from saiki.learning.options import mapping_of, named
@@ -58,6 +57,7 @@ from saiki.models.language_model_text import (
 )
 from saiki.models.language_model_watch import Divergence
 from saiki.models.options import Array, Layer, RandomState, TrainingOptions, as_layer
+from saiki.models.translator_options import Tokens, tokenizer_mapping, tokenizer_of
 from saiki.nn import Stack
 
 SAMPLE = 240  # tokens of each sample in a report
@@ -99,9 +99,9 @@ class LanguageModel(LanguageSpeaker):
     """Learn which token comes next in a text, and write on.
 
     Args:
-        tokenizer: "characters", "words", "whitespace" (for text that is split already), "sentencepiece", or a
-            `saiki.data.tokens.Tokenizer`. One text of words is read line by line, with </s> at each line's
-            end.
+        tokenizer: "characters", "words", "whitespace" (for text that is split already), "sentencepiece", a
+            mapping with a "type" and options, or a `saiki.data.tokens.Tokenizer`. One text of words is read
+            line by line, with </s> at each line's end.
         vocabulary_size: tokens at most, <unk> and </s> counted; None: all.
         min_count: tokens seen less often in training become <unk>; "auto": 2 for words, else 1.
         network: layer configs between embedding and softmax; None builds `num_layers` of `cell`, with locked
@@ -154,7 +154,7 @@ class LanguageModel(LanguageSpeaker):
     def __init__(
         self,
         *,
-        tokenizer: str | Tokenizer = "characters",
+        tokenizer: Tokens = "characters",
         vocabulary_size: int | None = None,
         min_count: int | str = "auto",
         network: Sequence[Layer | Mapping[str, Any]] | None = None,
@@ -239,7 +239,7 @@ class LanguageModel(LanguageSpeaker):
         """
         self._begin(checkpoint, resume)
         softmax = self._check_options()
-        tokenizer = get_tokenizer(self.tokenizer)
+        tokenizer = tokenizer_of(self.tokenizer, "tokenizer")
         self.form_, documents = read_documents(X, tokenizer)
         first, last = self._parts(documents, tokenizer)
         self.codec_ = learn_codec(first, tokenizer, self.vocabulary_size, self.min_count)
@@ -426,8 +426,8 @@ class LanguageModel(LanguageSpeaker):
     def _option(self, name: str, value: Any) -> Any:  # noqa: ANN401  JSON out
         if name == "validation" and value is not None and not isinstance(value, int | float):
             return "given"  # the text itself is no part of a model
-        if name == "tokenizer" and isinstance(value, Tokenizer):
-            return {"name": value.name, "options": value.to_json()}
+        if name == "tokenizer":
+            return tokenizer_mapping(value)
         if name == "softmax":
             return (
                 mapping_of(value)
@@ -442,13 +442,6 @@ class LanguageModel(LanguageSpeaker):
     def _arguments(cls, options: dict[str, Any]) -> dict[str, Any]:
         if options["validation"] == "given":
             options = {**options, "validation": None}
-        written = options["tokenizer"]
-        if isinstance(written, Mapping):
-            try:
-                kind = choose(written["name"], TOKENIZERS, "tokenizer")
-                options = {**options, "tokenizer": kind(**written["options"])}
-            except (KeyError, TypeError) as error:
-                raise SchemaError(f"options: tokenizer is not one that was written: {error}.") from error
         return super()._arguments(options)
 
     def _fitted(self) -> LanguageModelFitted:

@@ -51,15 +51,14 @@ class LanguageSpeaker(Estimator):
             X: a text in the form that `fit` had.
 
         Returns:
-            loss (nats a token), perplexity, bits_per_character, tokens, and unknown: the share of the tokens
-            that the vocabulary lacks. (`metrics_` reads the validation part in several streams, as training
+            loss (nats a token), perplexity, bits_per_character, and unknown: the share of the tokens that the
+            vocabulary lacks. (`metrics_` reads the validation part in several streams, as training
             does; the difference is the first tokens of each.)
         """
         corpus = self._corpus(X)
         loss = -token_scores(self.network_, corpus.ids, start_token(self.codec_, self.form_)).sum()
         return {
             **figures(float(loss), len(corpus), corpus.characters),
-            "tokens": float(len(corpus)),
             "unknown": corpus.unknown / len(corpus),
         }
 
