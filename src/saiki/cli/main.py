@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from saiki import __version__
-from saiki.cli import demo, evaluate, fit, forecast, inspect, lr_range, predict, report, summary, update
+from saiki.cli import (
+    demo,
+    evaluate,
+    fit,
+    forecast,
+    inspect,
+    lr_range,
+    predict,
+    report,
+    summary,
+    tag,
+    transcribe,
+    translate,
+    update,
+)
 from saiki.cli.console import complain, silence_warnings
 from saiki.core.errors import OptionError, SaikiError, UsageError
 
@@ -29,7 +43,10 @@ app.command("forecast")(forecast.forecast)
 app.command("predict")(predict.predict)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)
+app.command("transcribe")(transcribe.transcribe)
+app.command("translate")(translate.translate)
 app.command("update")(update.update)
+app.command("tag")(tag.tag)
 app.command("summary")(summary.summary)
 app.command("demo")(demo.demo)
 

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import typer
 
-from saiki.cli.fit import classifier, forecaster, regressor
+from saiki.cli.fit import classifier, forecaster, regressor, tagger, transcriber, translator
 from saiki.cli.fit.common import Source
+from saiki.core.errors import UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +30,9 @@ VERBS: dict[str, Verb] = {  # by the task's name in TASKS; on the command line _
     "forecaster": Verb(forecaster.forecaster, forecaster.SOURCE),
     "classifier": Verb(classifier.classifier, classifier.SOURCE),
     "regressor": Verb(regressor.regressor, regressor.SOURCE),
+    "transcriber": Verb(transcriber.transcriber, transcriber.SOURCE),
+    "translator": Verb(translator.translator, translator.SOURCE),
+    "tagger": Verb(tagger.tagger, tagger.SOURCE),
 }
 
 for _verb in VERBS.values():
@@ -44,5 +48,9 @@ def read_data(path: Path, estimator: Any, *, answers: bool = True, **said: Any) 
         answers: False where only what is predicted from is wanted.
         said: where in the file things are; None is as if it was not given.
     """
+    source = VERBS[estimator.task].source
     given = {name: value for name, value in said.items() if value is not None}
-    return VERBS[estimator.task].source.read(path, estimator, answers=answers, **given)
+    for name in given:
+        if name not in source.keys:
+            raise UsageError(f"--{name} is not for a {estimator.task}", hint="leave it out")
+    return source.read(path, estimator, answers=answers, **given)
