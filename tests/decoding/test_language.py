@@ -247,10 +247,10 @@ def test_what_does_not_belong_together(label_model, word_model, rng):
     rows = [random_rows(rng, 3, 5)]
     with pytest.raises(ShapeError, match="was given 4 tokens but there are 5 classes"):
         PrefixBeam(language=Fusion(label_model)).decode(rows)
-    with pytest.raises(LabelError, match="the lexicon has label 5 but the 5 classes are 0 to 4"):
+    with pytest.raises(ShapeError, match="the lexicon was given 6 tokens but there are 5 classes"):
         PrefixBeam(lexicon=Lexicon.of(["e"], ["", "a", "b", "c", " ", "e"])).decode(rows)
     with pytest.raises(LabelError, match="spells words with class 1, which is the blank"):
-        PrefixBeam(blank=1, lexicon=Lexicon.of(["a"], TOKENS)).decode(rows)
+        PrefixBeam(blank=1, lexicon=Lexicon.of(["a"], [*TOKENS, "c"])).decode(rows)
     with pytest.raises(LabelError, match=r"knows none of the 3 tokens; its words begin with '<s>'"):
         LabelNGram(word_model, ["", "x", "y"])
     with pytest.raises(LabelError, match="none of the model's 6 words can be spelled"):

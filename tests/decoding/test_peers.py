@@ -120,7 +120,8 @@ def test_a_word_list_mends_real_handwriting(search, golden):
     case = read(golden, "githubharald_real")["githubharald.word"]
     rows = [torch.from_numpy(np.load(golden / "decoders" / "githubharald_real.npz")["word_logits"])]
     words = ["airport", "aircraft", "craft", "air", "aircrew"]
-    lexicon = Lexicon.of(words, case["chars"], separator=None, repeat=False)
+    tokens = [*case["chars"], ""]
+    lexicon = Lexicon.of(words, tokens, separator=None, repeat=False)
     found = PrefixBeam(blank=case["blank"], lexicon=lexicon).decode(rows)[0][0]
     assert found.text(case["chars"]) == case["lexicon_search"]["expected"]
 

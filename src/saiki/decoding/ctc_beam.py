@@ -235,11 +235,10 @@ def _check_classes(settings: Settings, K: int) -> None:
     for what, lexicon in lexica:
         if lexicon is None:
             continue
-        highest = int(lexicon.label.max())
-        if highest >= K:
-            raise LabelError(
-                f"the {what} has label {highest} but the {K} classes are 0 to {K - 1}.",
-                "Were its tokens those of the network's classes, in their order?",
+        if lexicon.classes != K:
+            raise ShapeError(
+                f"the {what} was given {lexicon.classes} tokens but there are {K} classes.",
+                "Give one token for each class, the blank's place included.",
             )
         if bool((lexicon.label == settings.blank).any()):
             raise LabelError(

@@ -156,8 +156,7 @@ class WordNGram:
     def score(self, prefix: Sequence[int]) -> Floats:
         """(K,) ln p(word | words before) at the separator that completes it, 0 elsewhere, nats."""
         state, open_word = self._state(prefix)
-        K = 1 + max(int(self.spelling.label.max()), self.spelling.separator)
-        scores = np.zeros(K)
+        scores = np.zeros(self.spelling.classes)
         if open_word is not None:
             scores[self.spelling.separator] = self.model.step(state, open_word)[0]
         return scores

@@ -31,6 +31,7 @@ class Lexicon:
 
     Args:
         words: the words.
+        classes: K, how many labels there are, the blank included.
         separator: the label between words; -1: none.
         first: (S + 1,) first arc of each of S states; those of state s are first[s] ≤ k < first[s + 1].
         label: labels of the arcs, rising within a state.
@@ -40,6 +41,7 @@ class Lexicon:
     """
 
     words: tuple[str, ...]
+    classes: int
     separator: int
     first: Ints
     label: Ints
@@ -110,7 +112,7 @@ class Lexicon:
             accepting = [state == 0 or end >= 0 for state, end in enumerate(ends)]
         else:
             accepting = [end >= 0 for end in ends]
-        return _automaton(tuple(names), between, children, ends, accepting)
+        return _automaton(tuple(names), len(tokens), between, children, ends, accepting)
 
     @property
     def states(self) -> int:
@@ -219,6 +221,7 @@ def _determined(children: list[dict[int, int]], ends: list[int]) -> tuple[list[d
 
 def _automaton(
     names: tuple[str, ...],
+    classes: int,
     between: int,
     children: list[dict[int, int]],
     ends: list[int],
@@ -230,6 +233,7 @@ def _automaton(
     table = np.array(arcs, dtype=np.int64).reshape(len(arcs), 2)
     return Lexicon(
         names,
+        classes,
         between,
         first,
         np.ascontiguousarray(table[:, 0]),
