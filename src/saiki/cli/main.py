@@ -14,6 +14,7 @@ from saiki.cli import (
     evaluate,
     fit,
     forecast,
+    generate,
     inspect,
     lr_range,
     predict,
@@ -40,6 +41,7 @@ app.add_typer(fit.app, name="fit")
 app.add_typer(lr_range.app, name="lr-range")
 app.command("evaluate")(evaluate.evaluate)
 app.command("forecast")(forecast.forecast)
+app.command("generate")(generate.generate)
 app.command("predict")(predict.predict)
 app.command("inspect")(inspect.inspect)
 app.command("report")(report.report)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from saiki.cli.fit import classifier, forecaster, regressor, tagger, transcriber, translator
+from saiki.cli.fit import classifier, forecaster, language_model, regressor, tagger, transcriber, translator
 from saiki.cli.fit.common import Source
 from saiki.core.errors import UsageError
 
@@ -30,6 +30,7 @@ VERBS: dict[str, Verb] = {  # by the task's name in TASKS; on the command line _
     "forecaster": Verb(forecaster.forecaster, forecaster.SOURCE),
     "classifier": Verb(classifier.classifier, classifier.SOURCE),
     "regressor": Verb(regressor.regressor, regressor.SOURCE),
+    "language_model": Verb(language_model.language_model, language_model.SOURCE),
     "transcriber": Verb(transcriber.transcriber, transcriber.SOURCE),
     "translator": Verb(translator.translator, translator.SOURCE),
     "tagger": Verb(tagger.tagger, tagger.SOURCE),
