@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import shutil
 from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
@@ -17,6 +19,7 @@ import saiki
 from saiki.core.errors import DTypeError, LengthError, OptionError, SaikiError, SchemaError
 from saiki.data import load
 from saiki.data.tokens import Characters, SentencePiece, Whitespace
+from saiki.learning import Observer
 from saiki.models.translator import Translator
 from saiki.models.translator_data import Pairs, fit_codecs, split
 
@@ -304,3 +307,22 @@ def test_any_text_is_translated_or_refused(model, X):
     else:
         found = model.predict(X)
         assert len(found) == len(X) and all(isinstance(text, str) for text in found)
+
+
+def test_a_run_that_was_stopped_ends_in_the_same_bits(words, tmp_path, monkeypatch):
+    """Dropout and scheduled sampling draw on; a copy of the checkpoints half-way is the run that stopped."""
+    monkeypatch.setattr(Translator, "_judge", lambda *_: None)
+    options = {**QUICK, "max_epochs": 4, "dropout": 0.3, "scheduled_sampling": 0.5, "sampling_updates": 9}
+
+    class Copies(Observer):
+        def on_epoch(self, entry):
+            if entry.epoch == 3:
+                shutil.copytree(tmp_path / "whole", tmp_path / "half")
+
+    whole = Translator(**options).fit(*words, checkpoint=tmp_path / "whole", observers=[Copies()])
+    half = Translator(**options).fit(*words, checkpoint=tmp_path / "half", resume=True)
+    assert [epoch.epoch for epoch in half.record_.epochs] == [1, 2, 3, 4]
+    for (name, one), other in zip(whole.network_.state_dict().items(), half.network_.state_dict().values()):
+        assert torch.equal(one, other), name
+    unfinished = saiki.load(tmp_path / "half")  # its newest checkpoint, vocabularies and all
+    assert unfinished.predict(["ab"]) == half.predict(["ab"])
