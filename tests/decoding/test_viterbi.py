@@ -9,7 +9,7 @@ import torch
 
 from saiki import Ragged, losses
 from saiki.core.errors import DTypeError, ShapeError
-from saiki.decoding.viterbi import viterbi
+from saiki.decoding import viterbi
 
 
 def test_it_is_the_best_of_all_paths(rng):

@@ -16,7 +16,7 @@ from saiki.core.errors import DTypeError, ShapeError
 from saiki.core.ragged import Ragged
 
 
-class Path(NamedTuple):
+class BestPath(NamedTuple):
     """The best path of each sequence.
 
     Attributes:
@@ -28,7 +28,7 @@ class Path(NamedTuple):
     scores: Tensor
 
 
-def viterbi(potentials: Ragged) -> Path:
+def viterbi(potentials: Ragged) -> BestPath:
     """The most probable path of each sequence, exactly, in O(T K²); of equals the one with the lowest labels
     from the end backwards.
 
@@ -55,7 +55,7 @@ def viterbi(potentials: Ragged) -> Path:
         return _best(potentials)
 
 
-def _best(potentials: Ragged) -> Path:
+def _best(potentials: Ragged) -> BestPath:
     data, sizes = potentials.data, potentials.batch_sizes.tolist()
     came_from = torch.zeros(data.shape[:2], dtype=torch.int64, device=data.device)
     scores = data.new_zeros(potentials.live)
@@ -82,4 +82,4 @@ def _best(potentials: Ragged) -> Path:
         end = start
     total = data.new_zeros(potentials.B)
     total[potentials.order[: potentials.live].to(data.device)] = scores
-    return Path(potentials.with_data(labels), total)
+    return BestPath(potentials.with_data(labels), total)

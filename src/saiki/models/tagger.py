@@ -25,7 +25,7 @@ from saiki.core.ragged import Ragged
 from saiki.core.random import generator
 from saiki.data.splits import split_sequences
 from saiki.data.vocabulary import Vocabulary
-from saiki.decoding.viterbi import viterbi
+from saiki.decoding import viterbi
 from saiki.learning import Observer, Training
 from saiki.losses import crf_marginals
 from saiki.models.base import Estimator, inside_search

@@ -23,7 +23,7 @@ _FIGURES = (
     ("label_accuracy", Metric(name="accuracy of labels", lower_is_better=False, percent=True)),
     ("sentence_accuracy", Metric(name="sentences all right", lower_is_better=False, percent=True)),
 )
-ROWS = 40  # tags or kinds of spans that a table lists
+ROWS = 20  # tags or kinds of spans that a table lists
 
 
 def page_of(tagger: SequenceTagger) -> str:
@@ -94,7 +94,7 @@ def _pictures(details: Mapping[str, Any]) -> list[Picture]:
     if "by_tag" in details:
         drawn.append(_by_tag(details["by_tag"]))
     if details.get("samples"):
-        drawn.append(_samples(details["samples"]))
+        drawn.append(_samples(details["samples"], "by_span" in details))
     return drawn
 
 
@@ -139,7 +139,7 @@ def _left_out(rows: Sequence[object]) -> str:
     return "" if len(rows) <= ROWS else f" {len(rows) - ROWS} rarer ones are left out."
 
 
-def _samples(rows: Sequence[Mapping[str, Any]]) -> Picture:
+def _samples(rows: Sequence[Mapping[str, Any]], spans: bool) -> Picture:
     """Sentences with what was said of them; a wrong tag with the true one behind it."""
     lines: list[tuple[str, ...]] = []
     marks: list[bool] = []
@@ -149,7 +149,7 @@ def _samples(rows: Sequence[Mapping[str, Any]]) -> Picture:
         for word, wanted, said in zip(row["words"], row["tags"], row["said"]):
             wrong += wanted != said
             tag = said if wanted == said else f"{said} (not {wanted})"
-            words.append(word if tag == "O" else f"{word}/{tag}")
+            words.append(word if spans and tag == "O" else f"{word}/{tag}")
         text = " ".join(words)
         if "label" in row:
             same = row["label"] == row["said_label"]
@@ -162,8 +162,8 @@ def _samples(rows: Sequence[Mapping[str, Any]]) -> Picture:
     with_label = bool(rows) and "label" in rows[0]
     return samples(
         "Sentences",
-        "Validation sentences with the tags that the model gave, wrong ones with the true tag behind; words "
-        "outside every span have none.",
+        "Validation sentences with the tags that the model gave, wrong ones with the true tag behind"
+        + ("; words outside every span have none." if spans else "."),
         ("label", "words and tags") if with_label else ("words and tags",),
         lines,
         right=marks,
