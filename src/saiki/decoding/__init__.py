@@ -1,8 +1,8 @@
 """From a network's outputs to an answer: CTC decoders, sequences made step by step, the best path of a chain.
 
-The CTC decoders (`ctc_greedy`, `PrefixBeam`) take a batch in any form that `Ragged.of` reads and give, for each
-utterance, hypotheses: labels, scores, and the frames in which each label was spoken. `greedy`, `beam` and
-`sample` drive any network that makes one token a step; `viterbi` finds the best labels of a chain.
+The CTC decoders (`ctc_greedy`, `PrefixBeam`) take a batch in any form that `Ragged.of` reads and give, for
+each utterance, hypotheses: labels, scores, and the frames in which each label was spoken. `greedy`, `beam`
+and `sample` drive any network that makes one token a step; `viterbi` finds the best labels of a chain.
 """
 
 from saiki.decoding.ctc_beam import BeamSession, PrefixBeam
@@ -12,11 +12,11 @@ from saiki.decoding.language import Fusion, LabelNGram, LanguageScorer, WordNGra
 from saiki.decoding.lexicon import Lexicon
 from saiki.decoding.ngram import NGram
 from saiki.decoding.sequence import Decoded, Rows, StepState, beam, draw, greedy, sample
-from saiki.decoding.viterbi import Path, viterbi
 from saiki.decoding.viterbi import BestPath, viterbi
 
 __all__ = [
     "BeamSession",
+    "BestPath",
     "Decoded",
     "Fusion",
     "Hypothesis",
@@ -24,7 +24,6 @@ __all__ = [
     "LanguageScorer",
     "Lexicon",
     "NGram",
-    "Path",
     "PrefixBeam",
     "Rows",
     "StepState",
