@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 import saiki
-from saiki.core.errors import DTypeError, LengthError, OptionError, SaikiError, SchemaError
+from saiki.core.errors import DTypeError, LabelError, LengthError, OptionError, SaikiError, SchemaError
 from saiki.data import load
 from saiki.data.tokens import Characters, SentencePiece, Whitespace
 from saiki.learning import Observer
@@ -92,6 +92,14 @@ def test_draws_are_the_seed_s_and_cold_ones_are_greedy(model):
     assert len({one.text for one in hot}) > 2
     narrow = model.sample(["abcd"], count=3, temperature=3.0, top_k=1)[0]
     assert len({one.text for one in narrow}) == 1
+
+
+def test_batches_change_nothing(model, words, monkeypatch):
+    whole = model.translate(words[0], n_best=2)
+    monkeypatch.setattr("saiki.models.translator_decode.STEPS", 9)
+    for one, other in zip(whole, model.translate(words[0], n_best=2)):
+        assert [best.text for best in one] == [best.text for best in other]
+        assert [best.score for best in one] == pytest.approx([best.score for best in other], abs=1e-5)
 
 
 def test_what_it_never_saw_is_unknown_and_it_goes_on(model):
@@ -282,13 +290,14 @@ def test_bad_options_are_named_before_training(words, option, value, said):
         (["a"], ["x", "y"], LengthError, "X has 1 texts but y has 2"),
         (["a", "b"], None, DTypeError, "y is NoneType"),
         (["a"], ["x"], SaikiError, "a single source, too few to keep a share"),
+        (["a", "b", "c"], ["x", "</s>", "z"], LabelError, "has the token </s>, which marks where a target"),
         (["…", "a", "b"], ["x", "y", "z"], LengthError, "a text of X, '…', has no token as words cut it"),
     ],
 )
 def test_bad_pairs_are_one_sentence(X, y, error, said):
     tokens = {"type": "words", "pattern": r"\w+"}
     with pytest.raises(error, match=said):
-        Translator(**QUICK, source_tokens=tokens, validation=0.4).fit(X, y)
+        Translator(**QUICK, source_tokens=tokens, target_tokens="whitespace", validation=0.4).fit(X, y)
 
 
 def test_one_text_is_no_list(model):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saiki.core.errors import DataError, LengthError, OptionError
+from saiki.core.errors import DataError, LabelError, LengthError, OptionError
 from saiki.data.pairs import gathered, require_pairs
 from saiki.data.splits import split_sequences
 from saiki.data.tokens import TextCodec, Tokenizer
@@ -171,9 +171,18 @@ class PairSource:
     def __init__(self, pairs: Pairs, codecs: tuple[TextCodec, TextCodec]) -> None:
         sources, targets = pairs.flat()
         vocabulary = codecs[1].vocabulary
+        said = encoded(codecs[1], targets, "y")
+        for text, ids in zip(targets, said):
+            for mark in (START, END):
+                if bool((ids == vocabulary.id(mark)).any()):
+                    raise LabelError(
+                        f"a text of y, {text[:40]!r}, has the token {mark}, which marks where a target "
+                        "begins or ends.",
+                        "Write it otherwise.",
+                    )
         self._inputs, self._wanted = EncoderDecoderInput.of(
             encoded(codecs[0], sources, "X"),
-            encoded(codecs[1], targets, "y"),
+            said,
             start=vocabulary.id(START),
             end=vocabulary.id(END),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -21,6 +21,7 @@ from saiki.nn.decoder_steps import DecoderState
 from saiki.nn.encoder_decoder import EncoderDecoder
 
 ROWS = 512  # beginnings that run at once, over all sources of a batch; changes speed only
+STEPS = 65_536  # steps of sources that attention keeps at once: 128 MB at 512 features in float32
 
 
 @final
@@ -194,11 +195,8 @@ def decode(
         return scores, after
 
     ids = encoded(source, texts, "X")
-    order = np.argsort([len(one) for one in ids], kind="stable").tolist()
-    at_once = max(1, ROWS // how.rows)
     found: dict[int, list[Translation]] = {}
-    for begin in range(0, len(order), at_once):
-        chosen = order[begin : begin + at_once]
+    for chosen in _batches([len(one) for one in ids], how.rows):
         with torch.inference_mode():
             state = network.start(Ragged.from_list([ids[k] for k in chosen]).to(device))
             start = torch.full((len(chosen),), first, dtype=torch.int64, device=device)
@@ -207,6 +205,15 @@ def decode(
             tokens = source.vocabulary.decode(ids[k].numpy())
             found[k] = [_translation(one, target, tokens, attention) for one in best]
     return [found[k] for k in range(len(texts))]
+
+
+def _batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
+    """Sources of like length together, as many as `ROWS` and `STEPS` allow, one at least."""
+    order = np.argsort(np.array(lengths), kind="stable")[::-1].tolist()  # the longest of a batch comes first
+    while order:
+        taken = max(1, min(ROWS // rows, STEPS // max(1, lengths[order[0]])))
+        yield order[:taken]
+        order = order[taken:]
 
 
 def _translation(one: Decoded, target: TextCodec, source: list[str], attention: bool) -> Translation:
