@@ -51,7 +51,7 @@ def entropy_by_temperature(
     figure, ax = _canvas(width, height)
     levels = [("all tokens equally likely", most, "muted")]
     levels += [] if loss is None else [("loss", loss, "other1")]
-    _scale_y(ax, [y, np.array([value for _, value, _ in levels])], zero=True)
+    _scale_y(ax, [y, np.array([1.15 * most])], zero=True)  # room for the mark above the highest line
     labels = [_line(ax, x, y, "model", label="entropy", bold=True)]
     for name, value, role in levels:
         ax.axhline(value, color=_hex(role), linewidth=1.2, linestyle=(0, (5, 3)))
