@@ -63,7 +63,7 @@ def test_fit_tells_what_it_did_to_the_recordings(saiki, clips, tmp_path, caplog)
     told = caplog.text  # under pytest the log is caught before it reaches stderr
     assert "1 of 18 recordings was resampled from 16,000 to 8,000 Hz: 5.wav." in told
     assert "1 of 18 recordings was mixed from 2 channels to one: 6.wav." in told
-    page = (tmp_path / "m" / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "m" / "report.html").read_text(encoding="utf-8").replace("\xa0", " ")
     assert "resampled from 16,000 to 8,000 Hz" in page and "Alignment of" in page
     again = saiki("evaluate", tmp_path / "m", clips / "clips.csv", "--json")
     assert again.code == 0 and set(json.loads(again.out)["metrics"]) == {

@@ -43,6 +43,9 @@ def test_a_folder_of_archives_is_grouped_by_file(tmp_path):
         archive(tmp_path / f"{name}.npz")
     found = load_recordings(tmp_path, rate_hz=8000, text="digit")
     assert found.groups == ["anna"] * 3 + ["ben"] * 3 and found.y == [7, 0, 3] * 2
+    assert load_recordings(tmp_path, rate_hz=8000, group="file").groups == found.groups
+    assert load_recordings(tmp_path / "ben.npz", rate_hz=8000, group="file").groups == ["ben"] * 3
+    assert load_recordings(tmp_path / "ben.npz", rate_hz=8000, group="length").groups == ["10", "25", "5"]
 
 
 def test_a_folder_of_sounds_with_texts_beside_them(tmp_path):

@@ -24,6 +24,7 @@ from saiki.data.audio import Audio
 from saiki.data.pairs import read_lines
 
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au")
+FILE = "file"  # the group that is an archive's own name
 AUDIO_COLUMNS = ("path", "file", "audio", "wav", "filename", "file_name", "recording")
 TEXT_COLUMNS = ("text", "transcript", "sentence", "transcription", "label", "digit")
 
@@ -59,7 +60,7 @@ def load_recordings(
             with texts beside them, or a single sound file.
         audio: the table's column of paths; None finds one of the usual names.
         text: the column, or the archive's array, with the transcripts; None finds one of the usual names.
-        group: the column, or array, that says whose each is.
+        group: the column, or array, that says whose each is; "file" for archives takes their names.
         rate_hz: samples a second of an archive that does not say it (in `rate_hz`).
         answers: False where only the recordings are wanted.
     Raises:
@@ -158,8 +159,14 @@ def _archive(
     return Recordings(
         [Audio(part, rate, f"{path.stem} {k}") for k, part in enumerate(parts)],
         _of_archive(path, arrays, text, len(parts)) if answers else None,
-        None if group is None else [str(v) for v in _of_archive(path, arrays, group, len(parts))],
+        _groups(path, arrays, group, len(parts)),
     )
+
+
+def _groups(path: Path, arrays: dict[str, Any], group: str | None, n: int) -> list[str] | None:
+    if group is None:
+        return None
+    return [path.stem] * n if group == FILE else [str(v) for v in _of_archive(path, arrays, group, n)]
 
 
 def _of_archive(path: Path, arrays: dict[str, Any], name: str | None, n: int) -> list[Any]:
