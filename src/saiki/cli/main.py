@@ -10,6 +10,7 @@ import typer
 
 from saiki import __version__
 from saiki.cli import (
+    answer,
     demo,
     evaluate,
     fit,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(fit.app, name="fit")
 app.add_typer(lr_range.app, name="lr-range")
+app.command("answer")(answer.answer)
 app.command("evaluate")(evaluate.evaluate)
 app.command("forecast")(forecast.forecast)
 app.command("generate")(generate.generate)

@@ -10,13 +10,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from saiki.models.answerer import Answerer
     from saiki.models.base import Estimator, searching
     from saiki.models.classifier import SequenceClassifier
     from saiki.models.files import TASKS, load, save
     from saiki.models.forecast_scores import Backtest
     from saiki.models.forecast_table import Covariates
     from saiki.models.forecaster import Forecaster
+    from saiki.models.language_model import LanguageModel
     from saiki.models.regressor import SequenceRegressor
+    from saiki.models.sequence_text import Text
     from saiki.models.sizing import SizeSuggestion, suggest_size
     from saiki.models.tagger import SequenceTagger
     from saiki.models.transcriber import Transcriber
@@ -25,15 +28,18 @@ if TYPE_CHECKING:
 
 # public name -> its file; loaded on first use, so that one task does not pay for the others
 _HOME = {
+    "Answerer": "answerer",
     "Backtest": "forecast_scores",
     "Covariates": "forecast_table",
     "Estimator": "base",
     "Forecaster": "forecaster",
+    "LanguageModel": "language_model",
     "SequenceClassifier": "classifier",
     "SequenceRegressor": "regressor",
     "SequenceTagger": "tagger",
     "SizeSuggestion": "sizing",
     "TASKS": "files",
+    "Text": "sequence_text",
     "Transcriber": "transcriber",
     "Transcript": "transcripts",
     "Translator": "translator",
@@ -45,14 +51,17 @@ _HOME = {
 
 __all__ = [
     "TASKS",
+    "Answerer",
     "Backtest",
     "Covariates",
     "Estimator",
     "Forecaster",
+    "LanguageModel",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
     "SizeSuggestion",
+    "Text",
     "Transcriber",
     "Transcript",
     "Translator",

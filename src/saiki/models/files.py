@@ -90,6 +90,7 @@ class _Tasks(Mapping[str, "type[Estimator]"]):
         "transcriber": ("saiki.models.transcriber", "Transcriber"),
         "translator": ("saiki.models.translator", "Translator"),
         "tagger": ("saiki.models.tagger", "SequenceTagger"),
+        "answerer": ("saiki.models.answerer", "Answerer"),
         "language_model": ("saiki.models.language_model", "LanguageModel"),
     }
 

@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 
 import typer
 
-from saiki.cli.fit import classifier, forecaster, language_model, regressor, tagger, transcriber, translator
+from saiki.cli.fit import (
+    answerer,
+    classifier,
+    forecaster,
+    language_model,
+    regressor,
+    tagger,
+    transcriber,
+    translator,
+)
 from saiki.cli.fit.common import Source
 from saiki.core.errors import UsageError
 
@@ -34,6 +43,7 @@ VERBS: dict[str, Verb] = {  # by the task's name in TASKS; on the command line _
     "transcriber": Verb(transcriber.transcriber, transcriber.SOURCE),
     "translator": Verb(translator.translator, translator.SOURCE),
     "tagger": Verb(tagger.tagger, tagger.SOURCE),
+    "answerer": Verb(answerer.answerer, answerer.SOURCE),
 }
 
 for _verb in VERBS.values():
