@@ -171,6 +171,48 @@ def test_training_by_steps_and_at_once_agree(rng):
         torch.testing.assert_close(parameter.grad, theirs, rtol=1e-9, atol=1e-11, msg=name)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "lstm", "cell_options": {"peepholes": True}},
+        {"cell": "lstm", "cell_options": {"coupled": True, "bias": False}},
+        {"cell": "lstm", "cell_options": {"forget_gate": False}},
+        {"cell": "gru", "num_layers": 2, "dropout": 0.4},
+        {"cell": "gru", "cell_options": {"bias": False}},
+        {"cell": "gru", "cell_options": {"reset": "before"}},
+        {"cell": "elman", "cell_options": {"activation": "softsign"}},
+        {"cell": "elementwise_lstm"},
+        {"cell": "jordan"},
+    ],
+    ids=str,
+)
+def test_weight_gradients_taken_at_the_end_are_those_of_every_step(options, rng):
+    """The loop of input feeding beside the same on the reference engine, which knows nothing of it."""
+    inputs, wanted = problem()
+    gradients = {}
+    for engine in (None, "reference"):
+        rng.manual_seed(4)
+        net = network("feeding", rng, engine=engine, **options)
+        if net.decoder.bias:
+            net.decoder.bias_l0.data.normal_(generator=rng)  # a zero bias would hide where it is added
+        net.stack.layers["embedding"].weight.requires_grad_(False)
+        net.get_parameter("combine.bias").requires_grad_(False)
+        loss = torch.nn.functional.cross_entropy(net(inputs).data, wanted.data)
+        loss.backward()
+        gradients[engine] = {name: p.grad for name, p in net.named_parameters() if p.requires_grad}
+        assert all(g is not None for g in gradients[engine].values())
+    for name, gradient in gradients[None].items():
+        torch.testing.assert_close(gradient, gradients["reference"][name], rtol=1e-9, atol=1e-12, msg=name)
+
+
+def test_nothing_to_write_gives_nothing(rng):
+    empty = Ragged.from_list([torch.zeros(0, dtype=torch.int64)] * 2)
+    source = Ragged.from_list([torch.tensor([1, 2]), torch.tensor([3])])
+    for kind in ("attention", "feeding"):
+        out = network(kind, rng)(EncoderDecoderInput(source, empty))
+        assert out.data.shape == (0, 9) and out.B == 2
+
+
 def test_the_textbooks_addition_network_has_its_parameters():
     """12 symbols, H = 128: 4·128·(12 + 128 + 1) + 4·128·(128 + 128 + 1) + 12·128 + 12 = 205,324."""
     config = EncoderDecoderConfig(

@@ -5,13 +5,14 @@
     o_t = tanh(W_c [c_t ; h^z_t] + b_c)    with attention; h^z_t itself without
     scores of y_t = W_o o_t + b_o
 
-Where no gradient is wanted the cells run on weights packed once (`saiki.engine.session`), where one is they
-run through `saiki.engine`, step by step.
+Where no gradient is wanted the cells run on weights packed once (`saiki.engine.session`). Where one is, the
+weight gradients of all steps are one product at the end (`saiki.nn.deferred`), or, for other cells and for an
+engine asked for by name, the steps run through `saiki.engine`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, final
 
@@ -25,6 +26,7 @@ from saiki.engine import Session, available, product, run_layer, session
 from saiki.engine.dispatch import selected
 from saiki.nn.attention import Attention, Memory
 from saiki.nn.basic import Dense, Dropout
+from saiki.nn.deferred import DeferredCell, DeferredLinear, defers
 from saiki.nn.flow import dropout_mask
 from saiki.nn.recurrent import RecurrentLayer
 
@@ -103,6 +105,8 @@ class DecoderSteps:
     decoder: RecurrentLayer
     sessions: tuple[Session, ...] | None = None
     turned: Mapping[str, Tensor] = field(default_factory=dict)  # weights as the product reads them fastest
+    deferred: tuple[DeferredCell, ...] | None = None  # for one pass under autograd
+    combined: DeferredLinear | None = None
 
     @classmethod
     def of(
@@ -150,6 +154,22 @@ class DecoderSteps:
         )
         return replace(self, sessions=packed, turned=turned)
 
+    def _deferred(self, sizes: Sequence[int]) -> DecoderSteps:
+        """The same for one pass of these many rows a step, under autograd: weight gradients at its end.
+
+        An engine that was asked for by name runs the cells itself.
+        """
+        wanted = selected() if self.decoder.engine is None else self.decoder.engine
+        ours = wanted == "auto" and all(defers(cell) for cell in self.cells)
+        assert self.combine is not None
+        return replace(
+            self,
+            deferred=tuple(DeferredCell(*pair, sizes) for pair in zip(self.cells, self.params))
+            if ours
+            else None,
+            combined=DeferredLinear(self.combine.weight, self.combine.bias, sizes),
+        )
+
     def advance(self, x: Tensor | None, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """One step without dropout: scores (R, V'), and the state after it.
 
@@ -174,7 +194,8 @@ class DecoderSteps:
         Returns:
             The scores, data (N, V'); and the weights (B, T, S), in the user's order.
         """
-        steps = self if torch.is_grad_enabled() else self.frozen()
+        sizes = read.batch_sizes.tolist()
+        steps = self._deferred(sizes) if torch.is_grad_enabled() else self.frozen()
         live = read.order[: read.live].to(read.device)
         state = DecoderState(
             layers=tuple(tuple(v.index_select(0, live) for v in s) for s in initial),
@@ -186,7 +207,7 @@ class DecoderSteps:
         )
         outputs, weights = [], []
         start = 0
-        for n in read.batch_sizes.tolist():
+        for n in sizes:
             if n < state.rows:
                 state = state.first(n)
             o, state = steps._step(read.data[start : start + n], state, drop=self.dropout.training)
@@ -216,8 +237,11 @@ class DecoderSteps:
             assert self.combine is not None and state.memory is not None
             context, seen = self.attention.look(u[:, None], state.memory)
             both = torch.cat((context[:, 0], u), dim=-1)
-            weight = self.turned.get("combine", self.combine.weight)
-            o = torch.tanh(product.linear(both, weight, self.combine.bias))
+            if self.combined is not None:
+                o = torch.tanh(self.combined(both))
+            else:
+                weight = self.turned.get("combine", self.combine.weight)
+                o = torch.tanh(product.linear(both, weight, self.combine.bias))
             weights = seen[:, 0]
         fed = o if self.feeds else None
         return o, DecoderState(tuple(layers), fed, state.whole, state.memory, weights, state.steps)
@@ -225,6 +249,8 @@ class DecoderSteps:
     def _cell(self, k: int, u: Tensor, before: tuple[Tensor, ...]) -> Any:  # noqa: ANN401 - the state tuple
         cell = self.cells[k]
         state = before if isinstance(before, cell.state_type) else cell.state_type(*before)
+        if self.deferred is not None:
+            return self.deferred[k](u, state)
         if self.sessions is not None:
             if not all(v.is_contiguous() for v in state):
                 state = cell.state_type(*(v.contiguous() for v in state))
