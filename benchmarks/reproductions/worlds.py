@@ -2,8 +2,8 @@
 
 The worlds are our own (`saiki.data.worlds`), in the form of bAbI's first three tasks; published figures, of
 bAbI, are bearings and not the same data. A network is trained on 1,000 or 10,000 stories, stopped by 1,000
-others, and measured on 1,000 more. The LSTM of 64 units reads story and question word by word and answers from
-its last state. `support` is the share of supporting sentences that some hop looked at most.
+others, and measured on 1,000 more. The LSTM of 64 units reads story and question word by word and answers
+from its last state. `support` is the share of supporting sentences that some hop looked at most.
 
 Not as in the paper: Adam for annealed SGD; no linear start, no random noise in the ages.
 """
@@ -25,8 +25,8 @@ from saiki.models.answerer_data import Reader
 from saiki.models.classifier import SequenceClassifier
 from saiki.models.sequence_text import Text
 
-# Right answers of 3 hops with position encoding, trained on 1,000 questions of one task (Sukhbaatar et al. 2015,
-# table 1), as quoted by github.com/jojonki/MemoryNetworks; 10,000: what that reimplementation reports.
+# Right answers of 3 hops with position encoding, trained on 1,000 questions of one task (Sukhbaatar et al.
+# 2015, table 1), as quoted by github.com/jojonki/MemoryNetworks; 10,000: what that reimplementation reports.
 PUBLISHED = {(1, 1_000): 99.9, (2, 1_000): 78.4, (3, 1_000): 35.8, (2, 10_000): 97.78, (3, 10_000): 93.55}
 HELD = 1_000
 VALIDATION_SEED, TEST_SEED = 10_001, 10_002
