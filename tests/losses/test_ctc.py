@@ -9,9 +9,11 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
+from saiki import nn
 from saiki.core.errors import DTypeError, LabelError, LengthError, OptionError, ShapeError, ValueRangeError
 from saiki.core.ragged import Ragged
 from saiki.engine.native import native
+from saiki.learning import BPTT, Batch
 from saiki.losses import CTC, SequenceLoss, ctc_align, ctc_loss, ctc_native, ctc_posteriors
 
 INF, NAN = float("inf"), float("nan")
@@ -326,6 +328,19 @@ LOGITS = torch.zeros(6, 3, 5)
         ((LOGITS, [[True], [2], [3]]), {}, DTypeError, "bool but a label"),
         ((LOGITS, [[1], [2], [3]], [6, 7, 6]), {}, LengthError, r"input_lengths\[1\] is 7"),
         ((LOGITS, [[1], [2], [3]], [6, -1, 6]), {}, LengthError, r"input_lengths\[1\] is -1"),
+        ((LOGITS, [[1], [2], [3]], torch.tensor([6, 7, 6])), {}, LengthError, r"input_lengths\[1\] is 7"),
+        (
+            (LOGITS, [[1], [2], [3]], torch.tensor([6, 6, -(2**40)])),
+            {},
+            LengthError,
+            r"input_lengths\[2\] is -1",
+        ),
+        (
+            (LOGITS, torch.ones(3, 4, dtype=torch.int64), None, torch.tensor([4, 5, 1])),
+            {},
+            LengthError,
+            r"target_lengths\[1\] is 5",
+        ),
         ((LOGITS, [[1], [2], [3]], [6, 6]), {}, ShapeError, "input_lengths"),
         ((LOGITS, [[1], [2], [3]], [6.0, 6.0, 6.0]), {}, DTypeError, "input_lengths"),
         (
@@ -363,3 +378,21 @@ def test_bad_options_are_named():
         CTC(blank=-1)
     with pytest.raises(OptionError, match="input_lengths were given"):
         ctc_loss(Ragged.from_padded(LOGITS), [[1], [2], [3]], [6, 6, 6])
+
+
+def test_a_learning_rule_takes_it(rng):
+    """Targets of lengths of their own; the gradient is that of the sum of the losses."""
+    network = nn.Stack.build(
+        [nn.LSTMConfig(hidden_size=4, bidirectional=True)], 3, 5, generator=rng, dtype=torch.float64
+    )
+    x = Ragged.from_list([torch.randn(T, 3, dtype=torch.float64, generator=rng) for T in (9, 6, 12)])
+    targets = Ragged.from_list([torch.tensor(t) for t in ([1, 2, 2], [4], [3, 1, 4, 4])])
+    rule = BPTT()
+    batch = Batch(x, targets=targets, per_step=False)
+    losses, gradients, _ = rule.gradient(network, CTC(), batch, rule.start(network, 3))
+    expected = ctc_loss(network(x), targets)
+    torch.testing.assert_close(losses, expected.detach(), rtol=1e-12, atol=0)
+    names, parameters = zip(*network.named_parameters())
+    wanted = torch.autograd.grad(expected.mean(), parameters)
+    for name, gradient in zip(names, wanted):
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-9, atol=1e-12)

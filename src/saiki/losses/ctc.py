@@ -64,7 +64,7 @@ def _loss(case: Case) -> Tensor:
     case = _wide(case)
     if ctc_native.can_run(case):
         return ctc_native.loss(case)
-    case.require_labels()
+    case.require()
     return ctc_reference.loss(case)
 
 
@@ -122,7 +122,7 @@ def ctc_posteriors(
     Source: Graves et al. 2006, eqs. 13-15.
     """
     case = read_case(logits, targets, input_lengths, target_lengths, blank)
-    case.require_labels()
+    case.require()
     case = _wide(case)
     return ctc_native.posteriors(case) if ctc_native.can_run(case) else ctc_reference.posteriors(case)
 
@@ -173,7 +173,7 @@ def ctc_align(
     Source: Graves et al. 2006, section 4.1, with the maximum in place of the sum (Viterbi 1967).
     """
     case = read_case(logits, targets, input_lengths, target_lengths, blank)
-    case.require_labels()
+    case.require()
     short = (case.lengths < case.needed()).nonzero()
     if len(short):
         b = int(short[0])

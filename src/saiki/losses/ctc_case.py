@@ -63,12 +63,16 @@ class Case:
         again = (self.labels[:, 1:] == self.labels[:, :-1]) & (place < self.target_lengths[:, None])
         return self.target_lengths + again.sum(dim=1)
 
-    def require_labels(self) -> None:
-        """Check every label.
+    def require(self) -> None:
+        """Check every length and every label.
 
         Raises:
-            LabelError: one is negative, not below K, or the blank; utterance, place and value are named.
+            LengthError: a length is negative or above what there is.
+            LabelError: a label is negative, not below K, or the blank; utterance, place and value are named.
         """
+        if self.layout is None:
+            require_lengths(self.lengths, self.logits.shape[0], self.B, "input_lengths")
+        require_lengths(self.target_lengths, self.labels.shape[1], self.B, "target_lengths")
         there = torch.arange(self.labels.shape[1]) < self.target_lengths[:, None]
         wrong = (self.labels < 0) | (self.labels >= self.K) | (self.labels == self.blank)
         found = (wrong & there).nonzero()
@@ -95,7 +99,7 @@ def read_case(
     target_lengths: Lengths,
     blank: int,
 ) -> Case:
-    """Check everything but the labels' values, which whoever reads them checks (`Case.require_labels`)."""
+    """Check everything but the values of labels and lengths, which their readers check (`Case.require`)."""
     if isinstance(logits, Ragged):
         layout: Ragged | None = logits
         if input_lengths is not None:
@@ -121,14 +125,8 @@ def read_case(
 
 
 def _lengths(given: Lengths, most: int, B: int, name: str) -> Tensor:
-    """`require_lengths`, without a copy where a tensor of the CPU fits."""
-    if (
-        isinstance(given, Tensor)
-        and given.dtype == torch.int64
-        and given.is_cpu
-        and given.shape == (B,)
-        and (B == 0 or 0 <= int(given.min()) <= int(given.max()) <= most)
-    ):
+    """Lengths as they are, where the kernels can check them on their way."""
+    if isinstance(given, Tensor) and given.dtype == torch.int64 and given.is_cpu and given.shape == (B,):
         return given
     return require_lengths(given, most, B, name)
 
@@ -153,7 +151,7 @@ def _targets(targets: Targets, given: Lengths, B: int) -> tuple[Tensor, Tensor]:
         L = labels.shape[1]
         return labels, torch.full((B,), L) if given is None else _lengths(given, L, B, "target_lengths")
     if labels.ndim == 1 and given is not None:
-        counts = _lengths(given, len(labels), B, "target_lengths")
+        counts = require_lengths(given, len(labels), B, "target_lengths")
         if int(counts.sum()) != len(labels):
             raise LengthError(
                 f"target_lengths add up to {int(counts.sum())} but targets holds {len(labels)} labels.",

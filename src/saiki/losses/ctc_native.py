@@ -42,7 +42,7 @@ def loss(case: Case) -> Tensor:
     """(B,) -ln P of each utterance.
 
     Raises:
-        LabelError: a label outside [0, K) or the blank.
+        LabelError, LengthError: a label outside [0, K) or the blank, a length out of range.
     """
     batch = batch_of(case)
     rows = batch[0]
@@ -54,7 +54,7 @@ def loss(case: Case) -> Tensor:
         else:
             value = _forward(*batch)[0]
     except ValueError:
-        case.require_labels()  # says in our words what the kernels refused
+        case.require()  # says in our words what the kernels refused
         raise
     return value
 
