@@ -271,6 +271,7 @@ def test_spans_are_not_counted_where_tags_mark_none():
         ([["a"]] * 4, [["O"], ["P"]] * 2, ["x"], LabelError, "labels has 1 entries but X has 4 sentences"),
         ([["a"]] * 4, [["O"], ["P"]] * 2, [1, 2, 1, 2], DTypeError, r"labels\[0\] is 1 \(int\)"),
         ([["a"]], [["O"]], None, LengthError, "n_samples=1 sentence, too few"),
+        ([["a"]] * 300, [[f"T{k}"] for k in range(300)], None, OptionError, "y has 300 different tags"),
     ],
 )
 def test_what_cannot_be_learned_is_named(x, y, labels, error, said):

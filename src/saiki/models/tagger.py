@@ -36,7 +36,6 @@ from saiki.models.sequence_targets import read_weights
 from saiki.models.tagger_codes import VOCABULARY, Codes
 from saiki.models.tagger_input import (
     Part,
-    Sentences,
     SentenceSource,
     read_labels,
     read_sentences,
@@ -47,6 +46,7 @@ from saiki.models.tagger_scores import baselines, details, figures, spans_in
 from saiki.nn import DropoutConfig
 
 PREDICT_BATCH = 128  # sentences run at once when predicting; changes speed only
+MOST_CHAINED = 256  # tags of a chain: a quarter of a megabyte a word, a gigabyte for a batch of evaluation
 MOST = 10_000_000  # entries of a vocabulary, and units of a vector, from a file
 
 
@@ -354,6 +354,12 @@ class SequenceTagger(Estimator):
             min_count=int(self.min_count),
             spelled=self.characters is not None,
         )
+        if self.crf and len(codes.tags) > MOST_CHAINED:
+            raise OptionError(
+                f"y has {len(codes.tags)} different tags, and a chain over K tags keeps K² numbers a word: "
+                f"crf=True takes at most {MOST_CHAINED}.",
+                "Use crf=False, which scores each word by itself.",
+            )
         self._set_codes(codes)
         self.shape_ = TaggerShape(
             words=len(codes.words),
@@ -426,8 +432,8 @@ class SequenceTagger(Estimator):
 
     # ---- answers -------------------------------------------------------------------------------------------
 
-    def _run(self, words: Sequence[Sequence[str]]) -> Iterator[tuple[Array, Answer, Sentences]]:
-        """The network's answers batch by batch: which sentences, what it said, what it was given."""
+    def _run(self, words: Sequence[Sequence[str]]) -> Iterator[tuple[Array, Answer]]:
+        """The network's answers batch by batch: which sentences, and what it said of them."""
         self._require_fitted()
         source = SentenceSource(words, self.codes_)
         device = next(p.device for p in self.network_.parameters())
@@ -438,13 +444,13 @@ class SequenceTagger(Estimator):
                 outputs = self.network_(batch.inputs)
                 if not bool(torch.isfinite(outputs.data).all()):
                     raise ValueRangeError("the network's answer is not finite; its weights are no good.")
-                yield chosen.numpy(), answer(outputs, self.shape_), batch.inputs
+                yield chosen.numpy(), answer(outputs, self.shape_)
 
     def _answers(self, words: Sequence[Sequence[str]]) -> tuple[list[list[str]], list[str] | None]:
         """The best tags of each sentence, and its best label."""
         tags: list[list[str]] = [[] for _ in words]
         labels = [""] * len(words) if self.labels_ is not None else None
-        for chosen, said, _ in self._run(words):
+        for chosen, said in self._run(words):
             best = viterbi(said.tags).labels if self.shape_.chain else said.tags.map(lambda e: e.argmax(1))
             for number, row in zip(chosen, best.to_list()):
                 tags[int(number)] = [self.tags_[k] for k in row.tolist()]
@@ -497,7 +503,7 @@ class SequenceTagger(Estimator):
         self._require_fitted()
         words = read_sentences(X)
         found: list[Array] = [np.empty(0)] * len(words)
-        for chosen, said, _ in self._run(words):
+        for chosen, said in self._run(words):
             scores = said.tags.map(torch.Tensor.double)  # so that rows sum to 1 within rounding
             p: Ragged = crf_marginals(scores) if self.shape_.chain else scores.map(lambda e: e.softmax(1))
             for number, rows in zip(chosen, p.to_list()):
