@@ -2,8 +2,8 @@
 
 72 slot tags in IOB and 7 intents; F1 of the slots as conlleval counts them, accuracy of the intents, and the
 share of sentences with both right throughout. A CRF over the slots beside a softmax a step. Nothing is
-pretrained. The validation part chooses the epoch; of it, sentences with a tag that training lacks are left
-out, of the test part none. `--data` must hold tagging/snips. `--quick` learns 400 sentences for one epoch.
+pretrained. The validation part chooses the epoch. `--data` must hold tagging/snips. `--quick` learns 400
+sentences for one epoch.
 """
 
 from __future__ import annotations
