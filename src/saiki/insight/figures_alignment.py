@@ -186,5 +186,6 @@ def _spans(ax: Axes, spans: Sequence[Said], labels: list[str], unit: float, pixe
 def _second_ticks(ax: Axes, seconds: float, width: int) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    ticks = [t for t in MaxNLocator(max(2, int(width / 90))).tick_values(0.0, seconds) if 0 <= t <= seconds]
+    locator = MaxNLocator(max(2, int(width / 90)), steps=[1, 2, 5, 10])
+    ticks = [t for t in locator.tick_values(0.0, seconds) if 0 <= t <= seconds * (1 + 1e-9)]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
