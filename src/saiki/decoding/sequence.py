@@ -264,15 +264,17 @@ class _Beam:
         """Take the next symbol's ln p (A·w, V); the rows of the state to go on with, and their symbols."""
         A, V = len(self.active), log_p.shape[-1]
         t = len(self.history) + 1
-        grown = self.total[:, :, None] + log_p.view(A, self.slots, V).double()
         self.looked.append(
             (self.active, None if attention is None else attention.view(A, self.slots, attention.shape[-1]))
         )
-        self._keep(grown[:, :, end], t, ended=True)
-        grown[:, :, end] = -torch.inf
-        width = min(self.width, self.slots * V)
-        best, place = grown.view(A, self.slots * V).topk(width, dim=-1)
-        parent, token = place.div(V, rounding_mode="floor"), place % V
+        self._keep(self.total + log_p[:, end].view(A, self.slots).double(), t, ended=True)
+        log_p[:, end] = -torch.inf
+        # what is among the best of a sequence is among the best of its beginning: so few are added up
+        values, tokens = log_p.topk(min(self.width, V), dim=-1)
+        grown = (self.total[:, :, None] + values.view(A, self.slots, -1).double()).flatten(1)
+        width = min(self.width, grown.shape[1])
+        best, place = grown.topk(width, dim=-1)
+        parent, token = place.div(values.shape[1], rounding_mode="floor"), tokens.view(A, -1).gather(1, place)
         self.history.append((self.active, parent, token))
         last = self.limits[self.active] == t
         if bool(last.any()):
