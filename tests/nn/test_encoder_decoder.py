@@ -5,6 +5,8 @@ import torch
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
+from saiki.cells import Cell, State
+from saiki.cells.base import affine
 from saiki.core.errors import DTypeError, LengthError, OptionError, ShapeError, ValueRangeError
 from saiki.core.ragged import Ragged
 from saiki.nn import generators
@@ -328,6 +330,39 @@ def test_scheduled_sampling_rises_with_the_batches(rng):
     assert network("attention", rng).sampling == 0.0
 
 
+class Leaky(Cell):
+    """A cell of one's own: half of the old state stays."""
+
+    name = "leaky"
+
+    def step(self, params, state, x):
+        return State(h=0.5 * state.h + 0.5 * torch.tanh(affine(params, state.h, x)))
+
+
+@pytest.mark.parametrize("kind", ["attention", "feeding"])
+def test_a_cell_of_ones_own_trains_and_decodes(kind, rng):
+    net = network(kind, rng, cell=Leaky)
+    inputs, _ = problem()
+    out = net(inputs)
+    torch.testing.assert_close(out.data, by_hand_all(net, inputs), rtol=1e-10, atol=1e-12)
+    out.data.sum().backward()
+    assert net.decoder.weight_hh_l0.grad.any()
+    state = net.start(inputs.source)
+    assert state.steps.sessions is None  # no kernel has it
+    logits, _ = net.step(torch.zeros(4, dtype=torch.int64), state)
+    torch.testing.assert_close(logits, out.to_padded(batch_first=True)[:, 0], rtol=1e-10, atol=1e-12)
+
+
+@each_kind
+def test_sources_without_a_step_are_answered_all_the_same(kind, rng):
+    net = network(kind, rng)
+    inputs = EncoderDecoderInput.of([[], []], [[2, 3], [4]], start=0, end=1)[0]
+    out = net(inputs)
+    torch.testing.assert_close(out.data, by_hand_all(net, inputs), rtol=1e-10, atol=1e-12)
+    out.data.square().sum().backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in net.parameters())
+
+
 def test_the_input_reads_and_gives_what_teacher_forcing_needs():
     inputs, wanted = problem()
     assert [p.tolist() for p in inputs.previous.to_list()] == [[0, 3, 4], [0, 5, 6, 7], [0, 2], [0]]
@@ -353,6 +388,12 @@ def test_what_does_not_fit_is_said(rng):
         EncoderDecoderConfig(**shape, cell_options={"peephole": True})
     with pytest.raises(ShapeError, match=r"score='dot'.*half as many units"):
         EncoderDecoder(EncoderDecoderConfig(**shape, score="dot"))
+    with pytest.raises(
+        DTypeError, match=r"targets\[1\] is a tensor \(1,\) of torch.float.* but must be .*ids"
+    ):
+        EncoderDecoderInput.of([[1], [1]], [[2], [2.5]], start=0, end=1)
+    with pytest.raises(LengthError, match=r"there are 1 sources but 2 targets"):
+        EncoderDecoderInput.of([[1]], [[2], [2]], start=0, end=1)
     net = network("attention", rng)
     with pytest.raises(DTypeError, match=r"inputs is a Ragged of .* but must be an EncoderDecoderInput"):
         net(Ragged.from_list([torch.tensor([1])]))

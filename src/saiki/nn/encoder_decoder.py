@@ -34,7 +34,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from saiki.core.checks import require_int
+from saiki.core.checks import as_tensor, require_int
 from saiki.core.errors import DTypeError, LengthError, OptionError, ValueRangeError
 from saiki.core.ragged import Ragged
 from saiki.core.random import generator as make_generator
@@ -98,14 +98,19 @@ class EncoderDecoderInput:
             end: id of </s>.
         Returns:
             The input; and B sequences of T_b + 1 ids, whose `data` are the targets of a step each.
+        Raises:
+            LengthError: not as many targets as sources.
+            DTypeError: not ids; the sequence is named.
         """
         if len(sources) != len(targets):
             raise LengthError(f"there are {len(sources)} sources but {len(targets)} targets.")
-        ids = [torch.as_tensor(one, dtype=torch.int64).reshape(-1) for one in targets]
-        first, last = torch.tensor([start]), torch.tensor([end])
+        first, last = (
+            torch.tensor([require_int(symbol, name, 0)]) for symbol, name in ((start, "start"), (end, "end"))
+        )
+        ids = [_ids(one, f"targets[{k}]") for k, one in enumerate(targets)]
         read = Ragged.from_list([torch.cat((first, one)) for one in ids])
         wanted = Ragged.from_list([torch.cat((one, last)) for one in ids])
-        given = [torch.as_tensor(one, dtype=torch.int64).reshape(-1) for one in sources]
+        given = [_ids(one, f"sources[{k}]") for k, one in enumerate(sources)]
         return cls(Ragged.from_list(given, dtype=torch.int64), read), wanted
 
     @property
@@ -443,6 +448,14 @@ class EncoderDecoder(torch.nn.Module):
             rows.append(SummaryRow(name, what, shape, count))
         trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
         return Summary(tuple(rows), trainable, sum(p.numel() for p in self.parameters()) - trainable)
+
+
+def _ids(value: object, name: str) -> Tensor:
+    """One sequence of ids, (T,) int64; DTypeError for anything else."""
+    ids = as_tensor(value, name)
+    if ids.ndim != 1 or (ids.numel() and (ids.dtype.is_floating_point or ids.dtype == torch.bool)):
+        raise DTypeError(f"{name} is {kind(ids)} but must be a sequence of ids, whole numbers (T,).")
+    return ids.long()
 
 
 @contextmanager
