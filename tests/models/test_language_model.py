@@ -160,8 +160,7 @@ def test_options_learn_and_come_back_from_a_folder(tmp_path, monkeypatch, option
     np.testing.assert_array_equal(again.score("the "), model.score("the "))
     assert again.generate("the", 9, random_state=1) == model.generate("the", 9, random_state=1)
     assert again.evaluate(TEXT) == model.evaluate(TEXT)
-    kept = {name: again.get_params()[name] for name in ("tokenizer", "tied", "window", "softmax")}
-    assert kept == {name: model.get_params()[name] for name in kept}
+    assert again._options() == {**model._options(), "validation": again._options()["validation"]}
 
 
 def test_the_report_has_samples_entropy_and_what_it_must_beat(characters):
@@ -273,6 +272,7 @@ def test_the_smallest_texts_are_learned(text, tokenizer):
         (None, DTypeError, "X is None but must be a list of texts"),
         ([1, 2], DTypeError, r"X\[0\] is 1"),
         ([], DataError, "X is empty"),
+        (np.array(3), DTypeError, "X is 3 but must be a list of texts"),
         ("\ud800abc", DataError, "half of a surrogate pair"),
     ],
 )
@@ -310,6 +310,31 @@ def test_bad_options_are_named_before_training(option, value, said):
     with pytest.raises(SaikiError, match=said):
         model.fit(TEXT)
     assert not hasattr(model, "network_")
+
+
+def test_a_rule_that_carries_the_state_gives_the_same_gradient_at_once_and_forward():
+    """Real-time recurrent learning, which never looks back, on one window; dropout would part the two."""
+    few = {"hidden_size": 4, "dropout": 0.0, "dtype": "float64", "max_epochs": 1, "window": 200}
+    options = {**QUICK, **few}
+    sgd, forward = Training(optimizer="sgd"), Training(optimizer="sgd", rule="rtrl")
+    back = LanguageModel(**options, tied=False, training=sgd).fit(TEXT[:150])
+    model = LanguageModel(**options, training=forward).fit(TEXT[:150])
+    np.testing.assert_allclose(model.score("the"), back.score("the"), rtol=1e-9)
+    with pytest.raises(OptionError, match="RTRL finds the gradient layer by layer, and tied weights"):
+        LanguageModel(**options, tied=True, training=forward).fit(TEXT)
+
+
+def test_what_is_asked_wrongly_is_named(characters):
+    with pytest.raises(DTypeError, match=r"prompt\[1\] is 3"):
+        characters.generate(["a", 3])
+    with pytest.raises(DTypeError, match="X is one text"):
+        characters.predict("a")
+    with pytest.raises(SaikiError, match="temperature is -1"):
+        characters.generate("a", temperature=-1)
+    with pytest.raises(DTypeError, match="ids are float64"):
+        characters.score([0.5])
+    assert characters.generate([]) == [] and characters.predict([]) == []
+    assert len(characters.generate("\u4e16", 4, random_state=0)) == 4, "an unknown character is read as <unk>"
 
 
 def test_options_that_do_not_go_together():

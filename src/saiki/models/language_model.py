@@ -45,6 +45,7 @@ from saiki.models.language_model_sampling import (
 from saiki.models.language_model_speaking import LanguageSpeaker, figures
 from saiki.models.language_model_text import (
     FORMS,
+    SPECIALS,
     Corpus,
     encode,
     learn_codec,
@@ -61,7 +62,8 @@ from saiki.models.translator_options import Tokens, tokenizer_mapping, tokenizer
 from saiki.nn import Stack
 
 SAMPLE = 240  # tokens of each sample in a report
-CONTEXTS = 512  # places of the text at which a report measures the entropy
+CONTEXTS = 512  # places of the text at which a report measures the entropy, at most
+SCORES = 1 << 23  # numbers that it looks at for that: 64 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,6 +309,18 @@ class LanguageModel(LanguageSpeaker):
             rule = TruncatedBPTT(require_int(self.window, "window", low=1))
         return replace(training, rule=rule, shuffle=False, bucket=False)
 
+    def _tied(self) -> bool | None:
+        """`tied`, as far as the learning rule can learn weights that stand in two places."""
+        rule = get_rule(self._training().rule)
+        if isinstance(rule, TruncatedBPTT):
+            return self.tied
+        if self.tied:
+            raise OptionError(
+                f"{type(rule).__name__} finds the gradient layer by layer, and tied weights are in two.",
+                "Use tied=False, or leave the rule out.",
+            )
+        return False
+
     def _parts(self, documents: list[str], tokenizer: Tokenizer) -> tuple[list[str], list[str] | None]:
         """The documents to learn from and those to validate on."""
         validation = self.validation
@@ -350,7 +364,7 @@ class LanguageModel(LanguageSpeaker):
         return build(
             self.layers_,
             len(self.codec_),
-            tied=self.tied,
+            tied=self._tied(),
             softmax=softmax,
             initial=self.initial,
             generator=generator(self.seed_, "weights"),
@@ -376,7 +390,7 @@ class LanguageModel(LanguageSpeaker):
         }
         if valid is not None:
             best = min(e.validation_loss for e in self.record_.epochs if e.validation_loss is not None)
-            self.metrics_ = figures(best * len(valid), len(valid), valid.characters)
+            self.metrics_ = figures(np.full(len(valid), -best), valid.characters)
             if self.metrics_["loss"] > math.log(len(self.codec_)):
                 note = (
                     f"The model is worse than one that says all {len(self.codec_)} tokens equally often "
@@ -396,8 +410,8 @@ class LanguageModel(LanguageSpeaker):
         longest = ORDERS.get(self.codec_.tokenizer.name, ORDER)
         for order, name in ((1, "unigrams"), (longest, f"Kneser-Ney {longest}-grams")):
             counts = NGramModel(train.ids, len(self.codec_), order)
-            loss = -counts.log_probabilities(valid.ids, past=train.ids[-longest:]).sum()
-            found.append({"name": name, **figures(float(loss), len(valid), valid.characters)})
+            log_p = counts.log_probabilities(valid.ids, past=train.ids[-longest:])
+            found.append({"name": name, **figures(log_p, valid.characters)})
         return found
 
     def _shown(self, corpus: Corpus) -> dict[str, Any]:
@@ -405,7 +419,9 @@ class LanguageModel(LanguageSpeaker):
         texts = self._write([""] * len(SHOWN), SAMPLE, SHOWN, None, self.seed_)
         ids = corpus.ids[: 4 * CONTEXTS]
         read = np.concatenate([[start_token(self.codec_, self.form_)], ids[:-1]]).astype(np.int64)
-        log_p = self._next(read)[:: max(1, len(read) // CONTEXTS)][:CONTEXTS]
+        count = min(len(read), CONTEXTS, max(8, SCORES // len(self.codec_)))
+        places = np.unique(np.linspace(0, len(read) - 1, count).round().astype(np.int64))
+        log_p = self._next(read, places)
         return {
             "samples": [{"temperature": t, "text": text} for t, text in zip(SHOWN, texts)],
             "entropy": [
@@ -468,7 +484,7 @@ class LanguageModel(LanguageSpeaker):
         return build(
             layers,
             fitted.vocabulary,
-            tied=self.tied,
+            tied=self._tied(),
             softmax=self._softmax(),
             initial=self.initial,
             generator=source,
@@ -488,6 +504,9 @@ class LanguageModel(LanguageSpeaker):
 
     def _restore_documents(self, documents: Mapping[str, bytes]) -> None:
         self.codec_ = TextCodec.of_documents(documents)
+        for special in SPECIALS:
+            if special not in self.codec_.vocabulary.specials:
+                raise SchemaError(f"vocabulary.json lacks the special token {special}.")
         if len(self.codec_) != self._size:
             raise SchemaError(
                 f"vocabulary.json has {len(self.codec_)} tokens but the network was made for {self._size}."

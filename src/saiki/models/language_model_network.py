@@ -218,19 +218,14 @@ class VocabularyLoss:
         return self.layer.losses(outputs, targets)
 
 
-def total_loss(network: Stack, ids: Array, start: int) -> float:
-    """-ln p of a whole text, nats, read as one stream from its start to its end.
+def token_scores(network: Stack, ids: Array, start: int) -> Array:
+    """(n,) float64 ln p of each token given all before it, nats: a text read as one stream, from its start.
 
     Args:
         network: in evaluation mode.
         ids: (n,) tokens.
         start: the token before them.
     """
-    return float(-token_scores(network, ids, start).sum())
-
-
-def token_scores(network: Stack, ids: Array, start: int) -> Array:
-    """(n,) float64 ln p of each token given all before it, nats; see `total_loss`."""
     head, device = head_of(network), next(network.parameters()).device
     read = np.concatenate([np.array([start], dtype=np.int64), ids[:-1]])
     found: list[Array] = []

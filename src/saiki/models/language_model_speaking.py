@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,9 @@ import torch
 from saiki.core.errors import DTypeError, LengthError
 from saiki.core.ragged import Ragged
 from saiki.core.random import seed_from
-from saiki.data.tokens import TextCodec
+from saiki.data.tokens import TextCodec, require_texts
 from saiki.data.vocabulary import END, UNKNOWN, Vocabulary
+from saiki.metrics.language import bits_per_character, perplexity
 from saiki.models.base import Estimator
 from saiki.models.language_model_network import Reader, head_of, token_scores
 from saiki.models.language_model_sampling import require_sampling, write
@@ -56,9 +56,9 @@ class LanguageSpeaker(Estimator):
             does; the difference is the first tokens of each.)
         """
         corpus = self._corpus(X)
-        loss = -token_scores(self.network_, corpus.ids, start_token(self.codec_, self.form_)).sum()
+        log_p = token_scores(self.network_, corpus.ids, start_token(self.codec_, self.form_))
         return {
-            **figures(float(loss), len(corpus), corpus.characters),
+            **figures(log_p, corpus.characters),
             "unknown": corpus.unknown / len(corpus),
         }
 
@@ -106,11 +106,10 @@ class LanguageSpeaker(Estimator):
     def predict(self, X: Sequence[str]) -> list[str]:
         """The most likely next token of each of several texts."""
         self._require_fitted()
-        if isinstance(X, str):
-            raise DTypeError("X is one text but must be a list of them.", "Use [X].")
-        if len(X) == 0:
+        texts = require_texts(X, "X")
+        if not texts:
             return []
-        log_p, _ = Reader(self.network_).read([self._begun(text) for text in X])
+        log_p, _ = Reader(self.network_).read([self._begun(text) for text in texts])
         return self.vocabulary_.decode(log_p.argmax(axis=1))
 
     def scorer(self, tokens: Sequence[str], *, renamed: Mapping[str, str] | None = None) -> Scorer:
@@ -150,7 +149,7 @@ class LanguageSpeaker(Estimator):
         """
         self._require_fitted()
         length, temperature, top_k = require_sampling(length, temperature, top_k)
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = require_texts([prompt] if isinstance(prompt, str) else prompt, "prompt")
         texts = self._write(prompts, length, temperature, top_k, random_state)
         return texts[0] if isinstance(prompt, str) else texts
 
@@ -206,20 +205,20 @@ class LanguageSpeaker(Estimator):
             text = (" " if " " in both else "") + text
         return text
 
-    def _next(self, read: Array) -> Array:
-        """(n, V) ln p of what comes after each token of one text."""
+    def _next(self, read: Array, places: Array) -> Array:
+        """(m, V) ln p of what comes after some places of one text."""
         device = next(self.network_.parameters()).device
         with torch.inference_mode():
             h, _ = self.network_.run(Ragged.from_list([torch.from_numpy(read).to(device)]))
             assert isinstance(h, Ragged)
-            return np.asarray(head_of(self.network_).log_probabilities(h.data).double().cpu().numpy())
+            rows = h.data[torch.from_numpy(places).to(device)]
+            return np.asarray(head_of(self.network_).log_probabilities(rows).double().cpu().numpy())
 
 
-def figures(loss: float, tokens: int, characters: int) -> dict[str, float]:
-    """The figures of a text out of -ln p of the whole: nats a token, perplexity, bits a character."""
-    mean = loss / tokens
+def figures(log_p: Array, characters: int) -> dict[str, float]:
+    """The figures of a text out of ln p of its tokens: nats a token, perplexity, bits a character."""
     return {
-        "loss": mean,
-        "perplexity": math.exp(min(mean, 700.0)),
-        "bits_per_character": loss / math.log(2) / max(characters, 1),
+        "loss": -float(log_p.mean()),
+        "perplexity": perplexity(log_p),
+        "bits_per_character": bits_per_character(log_p, max(characters, 1)),
     }

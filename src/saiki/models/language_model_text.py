@@ -65,6 +65,8 @@ def read_documents(X: object, tokenizer: Tokenizer, name: str = "X") -> tuple[Fo
         DTypeError: no text.
         DataError: nothing but blanks, or what no UTF-8 file can hold.
     """
+    if isinstance(X, np.ndarray) and X.ndim == 0:
+        X = X.item()
     if isinstance(X, bytes):
         raise DTypeError(f"{name} is bytes but must be text.", 'Decode it first: data.decode("utf-8").')
     form: Form = "documents"
