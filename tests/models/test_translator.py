@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+import pickle
 import shutil
 from dataclasses import fields
 
@@ -14,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 
 import saiki
 from saiki.core.errors import DTypeError, LabelError, LengthError, OptionError, SaikiError, SchemaError
@@ -21,7 +23,7 @@ from saiki.data import load
 from saiki.data.tokens import Characters, SentencePiece, Whitespace
 from saiki.learning import Observer
 from saiki.models.translator import Translator
-from saiki.models.translator_data import Pairs, fit_codecs, split
+from saiki.models.translator_data import Pairs, PairSource, fit_codecs, split
 
 QUICK = {"hidden_size": 8, "embedding_size": 4, "max_epochs": 2, "random_state": 0, "verbose": False}
 
@@ -244,6 +246,19 @@ def test_unknown_is_in_the_target_only_where_it_is_needed():
     assert "<unk>" not in " ".join(made.fit(pairs.sources * 4, ["x", "y", "x y"] * 4).predict(["a", "b"]))
 
 
+def test_an_unknown_target_is_not_learned_and_does_not_decide_the_loss():
+    tokens = (Whitespace(), Whitespace())
+    train, held = Pairs.of(["a", "b"], ["x", "y"]), Pairs.of(["a"], ["z x"])
+    codecs = fit_codecs(train, held, tokens, (None, None), 1)
+    batch = PairSource(held, codecs).batch(torch.tensor([0]))
+    assert codecs[1].vocabulary.decode(batch.targets.numpy()) == ["<unk>", "x", "</s>"]
+    assert batch.mask.tolist() == [False, True, True]
+    assert (
+        PairSource(train, fit_codecs(train, None, tokens, (None, None), 1)).batch(torch.tensor([0])).mask
+        is None
+    )
+
+
 def test_init_only_stores_and_the_file_has_every_argument():
     arguments = {
         name: object() for name in inspect.signature(Translator.__init__).parameters if name != "self"
@@ -335,3 +350,11 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(words, tmp_path, monkeypat
         assert torch.equal(one, other), name
     unfinished = saiki.load(tmp_path / "half")  # its newest checkpoint, vocabularies and all
     assert unfinished.predict(["ab"]) == half.predict(["ab"])
+
+
+def test_searches_and_processes_take_it(words):
+    search = GridSearchCV(Translator(**QUICK, validation=None), {"attention": ["dot", "general"]}, cv=2)
+    search.set_params(estimator__encoder_size=4, error_score="raise").fit(words[0][:12], words[1][:12])
+    assert len(search.cv_results_["params"]) == 2
+    best = search.best_estimator_
+    assert pickle.loads(pickle.dumps(best)).predict(words[0][:3]) == best.predict(words[0][:3])

@@ -171,6 +171,7 @@ class PairSource:
     def __init__(self, pairs: Pairs, codecs: tuple[TextCodec, TextCodec]) -> None:
         sources, targets = pairs.flat()
         vocabulary = codecs[1].vocabulary
+        self._unknown = vocabulary.unknown
         said = encoded(codecs[1], targets, "y")
         for text, ids in zip(targets, said):
             for mark in (START, END):
@@ -206,12 +207,12 @@ class PairSource:
         return self._wanted.N
 
     def batch(self, indices: Tensor) -> Batch:
-        """See `Source.batch`."""
-        return Batch(
-            inputs=self._inputs.select(indices),
-            targets=self._wanted.select(indices).data,
-            per_step=True,
-        )
+        """See `Source.batch`. What the vocabulary does not know is no target: it is never to be said, and of
+        the validation part it would decide the loss alone, as training never shows it.
+        """
+        targets = self._wanted.select(indices).data
+        mask = None if self._unknown is None else targets != self._unknown
+        return Batch(inputs=self._inputs.select(indices), targets=targets, mask=mask, per_step=True)
 
     def fingerprint(self) -> str:
         """SHA-256 over lengths and ids of both sides."""
