@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
             "attention": "general",
             "dropout": 0.3,
             "smoothing": 0.1,
-            "lr": 2e-3,
+            "lr": 3e-3,
             "schedule": "cosine",
             "batch_size": 64,
             "max_epochs": 2 if options.quick else options.epochs,
