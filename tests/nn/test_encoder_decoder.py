@@ -380,6 +380,8 @@ def test_what_does_not_fit_is_said(rng):
         EncoderDecoderConfig(**shape, context="initial", feed_previous=False)
     with pytest.raises(OptionError, match=r"input_feeding=True needs context='attention'"):
         EncoderDecoderConfig(**shape, context="initial", input_feeding=True)
+    with pytest.raises(OptionError, match=r"attention_size=3 needs score='additive'; 'general' has no units"):
+        EncoderDecoderConfig(**shape, attention_size=3)
     with pytest.raises(OptionError, match=r"both_ends.*Take summary='last'"):
         EncoderDecoderConfig(**shape, bidirectional=False, summary="both_ends")
     with pytest.raises(OptionError, match=r"did you mean 'every_step'"):

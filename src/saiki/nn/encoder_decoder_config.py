@@ -124,6 +124,10 @@ class EncoderDecoderConfig:
             ):
                 if given:
                     raise OptionError(f"{name}={given!r} needs context='attention', not {self.context!r}.")
+        if self.attention_size is not None and self.score != "additive":
+            raise OptionError(
+                f"attention_size={self.attention_size} needs score='additive'; {self.score!r} has no units."
+            )
         if not self.feed_previous and self.context != "every_step":
             raise OptionError(
                 f"feed_previous=False leaves the decoder nothing to read with context={self.context!r}.",
@@ -131,11 +135,6 @@ class EncoderDecoderConfig:
             )
         if not self.feed_previous and self.scheduled_sampling:
             raise OptionError("scheduled_sampling needs feed_previous=True: it is about the symbol before.")
-
-    @property
-    def annotation_size(self) -> int:
-        """M, features of a step of the encoder's output."""
-        return self.recurrent(encoder=True).output_size(1)
 
     def recurrent(self, *, encoder: bool) -> RecurrentConfig:
         """The recurrent layers of the encoder or of the decoder."""
@@ -149,7 +148,8 @@ class EncoderDecoderConfig:
         }
         if isinstance(self.cell, str):
             made = choose(self.cell, _CELLS, "cell")
-            own = [name for name in made.__dataclass_fields__ if name not in common]
+            taken = {*common, "learn_initial_state"}  # the decoder starts from what the encoder says
+            own = [name for name in made.__dataclass_fields__ if name not in taken]
             for name in self.cell_options:
                 choose(name, dict.fromkeys(own), f"option of the cell {self.cell!r}")
             return made(**common, **self.cell_options)
