@@ -94,6 +94,7 @@ def test_saved_and_loaded(fitted, folder, texts):
     assert again.codec_ == fitted.codec_ and again.text_ == fitted.text_
     np.testing.assert_array_equal(again.predict_proba(texts[0]), fitted.predict_proba(texts[0]))
     page = (folder / "report.html").read_text()
+    assert "One label a text, read as words" in page
     assert "Texts and answers" in page and "Confusion matrix" in page and "vocabulary" in page
 
 

@@ -463,6 +463,11 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):  # type: ignore[mi
         text = as_text(self.text)
         return facts if text is None else [*facts, *sequence_text.facts(self.codec_, text, self.text_)]
 
+    def _summary(self) -> str:
+        if as_text(self.text) is None:
+            return super()._summary()
+        return f"One label a text, read as {self.codec_.tokenizer.name}, each with a vector of its own."
+
     def _pictures(self) -> list[Picture]:
         from saiki.insight import figures as draw
         from saiki.insight import picture

@@ -501,9 +501,7 @@ class SequenceEstimator(OnlineSequences):
         return page(
             self,
             title="Sequence classifier" if self._labels else "Sequence regressor",
-            summary=f"One {'label' if self._labels else 'row of numbers'} a "
-            f"{'step' if self.per_step_ else 'sequence'}, from sequences of {self.n_features_in_} "
-            f"features a step.",
+            summary=self._summary(),
             comparison=compare(
                 self._figures_shown(),
                 self.metrics_,
@@ -525,6 +523,14 @@ class SequenceEstimator(OnlineSequences):
             splits=[Split(name=s["name"], count=s["sequences"], unit="sequences") for s in splits],
             loss=self._loss_shown(),
             notes=self._stream_notes(),
+        )
+
+    def _summary(self) -> str:
+        """One sentence on what goes in and what comes out."""
+        return (
+            f"One {'label' if self._labels else 'row of numbers'} a "
+            f"{'step' if self.per_step_ else 'sequence'}, from sequences of {self.n_features_in_} "
+            f"features a step."
         )
 
     def _facts(self) -> list[Fact]:
