@@ -225,6 +225,17 @@ def test_all_answers_of_a_source_stay_on_one_side():
     assert len(train.flat()[0]) == 30
 
 
+def test_bleu_is_left_out_and_said_so_where_sacrebleu_is_not_there(model, words, monkeypatch, caplog):
+    from saiki.models import translator_measure
+
+    translator_measure._has_sacrebleu.cache_clear()
+    monkeypatch.setattr(translator_measure, "find_spec", lambda name: None)
+    with caplog.at_level("INFO", logger="saiki"):
+        assert "bleu" not in model.evaluate(words[0][:3], words[1][:3])
+    assert "pip install 'saiki[text]'" in caplog.text
+    translator_measure._has_sacrebleu.cache_clear()
+
+
 def test_any_right_answer_counts(model):
     said = model.predict(["abcd"])[0]
     assert model.evaluate(["abcd", "abcd"], ["X", said])["exact"] == 1.0

@@ -9,10 +9,8 @@ beginnings; its score is the mean log-probability a token, in the sense that `no
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self, final
 
@@ -29,24 +27,21 @@ from saiki.data.tokens import TextCodec, Tokenizer
 from saiki.data.vocabulary import END, START
 from saiki.learning import Observer, Training
 from saiki.losses import CrossEntropy
-from saiki.metrics.edits import edit_distance
 from saiki.metrics.translation import TOKENIZATIONS
 from saiki.models.base import Estimator, inside_search
 from saiki.models.options import Array, Layer, RandomState, TrainingOptions
 from saiki.models.sequence import BestWeights
 from saiki.models.translator_data import Pairs, PairSource, fit_codecs, joined, split
 from saiki.models.translator_decode import Draw, Search, Translation, decode
+from saiki.models.translator_measure import figures_of
 from saiki.models.translator_options import (
     Tokens,
     TranslatorFitted,
     TranslatorOptions,
-    bleu_tokenization,
     tokenizer_mapping,
     tokenizer_of,
 )
 from saiki.nn.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
-
-logger = logging.getLogger("saiki")
 
 MEASURED = 1000  # sources of the validation part that are translated for the figures, at most
 MAX_BEAM = 1000
@@ -366,22 +361,7 @@ class Translator(Estimator):
         self.record_ = replace(self.record_, notes=[*self.record_.notes, note])
 
     def _figures(self, asked: Pairs, said: Sequence[str]) -> dict[str, float]:
-        """The figures of some translations."""
-        split_text = self.target_.tokenizer.split
-        edits = wanted = 0
-        for text, answers in zip(said, asked.answers):
-            tokens = split_text(text)
-            right = [split_text(answer) for answer in answers]
-            distance, length = min((edit_distance(one, tokens), len(one)) for one in right)
-            edits, wanted = edits + distance, wanted + length
-        found = {
-            "exact": float(metrics.exact_match(asked.answers, said)),
-            "token_error_rate": edits / wanted if wanted else float("nan"),
-        }
-        words = bleu_tokenization(self.bleu, self.target_.tokenizer)
-        if words is not None and (self.bleu != "auto" or _has_sacrebleu()):
-            found["bleu"] = float(metrics.bleu(asked.answers, said, tokenize=words))
-        return found
+        return figures_of(asked, said, self.target_.tokenizer, self.bleu)
 
     def evaluate(self, X: object, y: object = None) -> dict[str, float]:
         """The figures on pairs with known answers.
@@ -571,11 +551,3 @@ class Translator(Estimator):
                 raise SchemaError(
                     f"target_vocabulary.json lacks {special}, with which a target begins or ends."
                 )
-
-
-def _has_sacrebleu() -> bool:
-    """Whether BLEU can be computed; where it cannot, that is said once a fit."""
-    if find_spec("sacrebleu") is not None:
-        return True
-    logger.info("BLEU is left out: it needs the package sacrebleu (pip install 'saiki[text]').")
-    return False
