@@ -12,8 +12,23 @@ constexpr double rounding = 1e-9;  // sums in another order differ by less
 /// ln(e^a + e^b).
 double log_add(double a, double b) {
     if (a < b) std::swap(a, b);
-    if (b == impossible) return a;
-    return a + std::log1p(std::exp(b - a));
+    const double difference = b - a;  // NaN if both are impossible
+    return difference > -40 ? a + std::log1p(std::exp(difference)) : a;  // e⁻⁴⁰ is lost in rounding
+}
+
+/// The first of the largest of n ≥ 1 numbers. Eight at a time, which the compiler turns into vectors: the library's
+/// max_element takes many times as long.
+template <class T>
+std::size_t first_largest(const T* x, std::size_t n) {
+    T most[8];
+    std::fill(most, most + 8, x[0]);
+    std::size_t k = 0;
+    for (; k + 8 <= n; k += 8)
+        for (std::size_t j = 0; j < 8; ++j) most[j] = x[k + j] > most[j] ? x[k + j] : most[j];
+    for (; k < n; ++k) most[0] = x[k] > most[0] ? x[k] : most[0];
+    const T largest = *std::max_element(most, most + 8);
+    for (k = 0; x[k] != largest;) ++k;
+    return k;
 }
 
 }  // namespace
@@ -92,10 +107,12 @@ void Search::blank_frame(double value) {
 }
 
 void Search::frame() {
-    const std::size_t best = static_cast<std::size_t>(std::max_element(row_.begin(), row_.end()) - row_.begin());
-    if (options_.floor > impossible)
-        for (std::size_t k = 0; k < row_.size(); ++k)
-            if (k != best && row_[k] < options_.floor) row_[k] = impossible;
+    if (options_.floor > impossible) {
+        const std::size_t best = first_largest(row_.data(), row_.size());
+        const double kept = row_[best];
+        for (double& value : row_) value = value < options_.floor ? impossible : value;
+        row_[best] = kept;
+    }
     if (beam_.empty()) return;  // nothing was possible, and nothing will be
     ended_.assign(beam_.size(), -2);
     candidates_.clear();
@@ -443,9 +460,8 @@ Reading best_path(const Rows<T>& rows, std::int32_t blank) {
     std::int32_t before = -1;
     for (std::size_t t = 0; t < rows.steps; ++t) {
         const T* row = rows[t];
-        const T* best = std::max_element(row, row + rows.classes);
-        const auto label = static_cast<std::int32_t>(best - row);
-        reading.log_probability += static_cast<double>(*best);
+        const auto label = static_cast<std::int32_t>(first_largest(row, rows.classes));
+        reading.log_probability += static_cast<double>(row[label]);
         if (label != before) {
             if (before >= 0 && before != blank) reading.ends.push_back(static_cast<std::int64_t>(t));
             if (label != blank) {

@@ -13,6 +13,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "arrays.h"
@@ -47,8 +48,11 @@ std::vector<To> whole_numbers(nb::handle object, const char* name, std::size_t c
     Arrays arrays;
     const std::int64_t* from = arrays.read<std::int64_t>(object, {name}, count, 0);
     std::vector<To> to(count);
-    for (std::size_t k = 0; k < count; ++k)
-        to[k] = static_cast<To>(checked_int(from[k], (std::string(name) + "[" + std::to_string(k) + "]").c_str(), low, high));
+    for (std::size_t k = 0; k < count; ++k) {
+        if (from[k] < low || from[k] > high)  // a name is put together only where it is needed: there may be millions
+            checked_int(from[k], (std::string(name) + "[" + std::to_string(k) + "]").c_str(), low, high);
+        to[k] = static_cast<To>(from[k]);
+    }
     return to;
 }
 
@@ -150,9 +154,10 @@ Packing packing(nb::handle sizes, nb::handle order, std::size_t N) {
 template <class T>
 const T* emissions(Arrays& arrays, const Seen& seen, std::size_t N, std::size_t K) {
     const T* data = arrays.keep_checked<T>(seen, {"data"}, N, K);
-    bool fits = true;
-    for (std::size_t k = 0; k < N * K; ++k) fits &= data[k] < std::numeric_limits<T>::infinity();
-    if (!fits) value_error("data holds NaN or +inf");
+    using Mask = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;  // as wide as T: then it is done in vectors
+    Mask wrong = 0;
+    for (std::size_t k = 0; k < N * K; ++k) wrong |= data[k] < std::numeric_limits<T>::infinity() ? 0 : 1;
+    if (wrong) value_error("data holds NaN or +inf");
     return data;
 }
 

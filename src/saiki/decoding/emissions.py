@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -55,11 +56,16 @@ def log_probabilities_of(
     data = batch.data.detach().cpu()
     if data.dtype not in (torch.float32, torch.float64):
         data = data.float()
-    if not require_bool(normalized, "normalized"):
-        data = torch.log_softmax(data, dim=-1)
-    data = data.contiguous()
-    best = data.amax(dim=-1) if data.shape[0] else data.new_zeros(0)
-    if not bool(torch.isfinite(best).all()):
+    if require_bool(normalized, "normalized"):
+        best = data.amax(dim=-1) if data.shape[0] else data.new_zeros(0)
+        broken = not bool(torch.isfinite(best).all())
+    else:
+        data = torch.log_softmax(
+            data, dim=-1
+        )  # NaN throughout a row that holds NaN, +inf or nothing but -inf
+        broken = math.isnan(float(data.sum()))
+    if broken:
+        best = data.amax(dim=-1)
         row = int((~torch.isfinite(best)).nonzero()[0])
         utterance, frame = int(batch.row_sequence[row]), int(batch.row_step[row])
         where = f"utterance {utterance}, frame {frame + (0 if before is None else int(before[utterance]))}"
@@ -70,4 +76,4 @@ def log_probabilities_of(
         raise ValueRangeError(
             f"logits, {where}: {what}.", "Look at the network's outputs before decoding them."
         )
-    return batch.to("cpu", data.dtype).with_data(data)
+    return batch.with_data(data.contiguous())
