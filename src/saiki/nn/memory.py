@@ -208,7 +208,7 @@ class MemoryNetwork(torch.nn.Module):
         age = torch.arange(total, device=word.device) - first[owner]
 
         def bag(vectors: Tensor, which: Tensor, to: Tensor, rows: int) -> Tensor:
-            gathered = weight[which] * vectors[word[which]]
+            gathered = weight[which] * torch.nn.functional.embedding(word[which], vectors)
             return vectors.new_zeros((rows, self.size)).index_add(0, to, gathered)
 
         if self.adjacent:
@@ -218,11 +218,14 @@ class MemoryNetwork(torch.nn.Module):
         if self.memory == "key_value":
             return self._read_pairs(word, weight, told, slot, owner, age, story, total, B)
         u = bag(question, asked, story[asked], B)
+        # what a hop gives is what the next one finds by (adjacent), and all hops find alike (layer-wise)
+        stored = [
+            self._timed(bag(self.words[k], told, slot, total), k, age)
+            for k in range(self.hops + 1 if self.adjacent else 2)
+        ]
         seen: list[Tensor] = []
         for hop in range(self.hops):
-            keys, values = (hop, hop + 1) if self.adjacent else (0, 1)
-            m = self._timed(bag(self.words[keys], told, slot, total), keys, age)
-            c = self._timed(bag(self.words[values], told, slot, total), values, age)
+            m, c = stored[hop : hop + 2] if self.adjacent else stored
             p = _softmax((m * u[owner]).sum(1), owner, B)
             o = u.new_zeros((B, self.size)).index_add(0, owner, p[:, None] * c)
             u = (u if self.adjacent else u @ self.turns[0].T) + o
@@ -243,12 +246,13 @@ class MemoryNetwork(torch.nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """The hops of key-value memory."""
         A, C = self.words[0], self.words[1]
-        own = weight[told] * A[word[told]]  # (n, d) what each word adds to its sentence
+        look_up = torch.nn.functional.embedding
+        own = weight[told] * look_up(word[told], A)  # (n, d) what each word adds to its sentence
         sentence = A.new_zeros((total, self.size)).index_add(0, slot, own)
         keys = self._timed(sentence[slot] - own, 0, age[slot])
-        values = C[word[told]]
+        values = look_up(word[told], C)
         asked = ~told
-        u = A.new_zeros((B, self.size)).index_add(0, story[asked], weight[asked] * A[word[asked]])
+        u = A.new_zeros((B, self.size)).index_add(0, story[asked], weight[asked] * look_up(word[asked], A))
         seen = []
         for hop in range(self.hops):
             p = _softmax((keys * u[story[told]]).sum(1), story[told], B)
@@ -258,7 +262,9 @@ class MemoryNetwork(torch.nn.Module):
         return u @ self.words[3][self.answers].T, seen
 
     def _timed(self, rows: Tensor, which: int, age: Tensor) -> Tensor:
-        return rows + self.times[which][age.clamp(max=self.ages - 1)] if self.ages else rows
+        if not self.ages:
+            return rows
+        return rows + torch.nn.functional.embedding(age.clamp(max=self.ages - 1), self.times[which])
 
 
 def _softmax(scores: Tensor, owner: Tensor, B: int) -> Tensor:
