@@ -163,13 +163,6 @@ def test_options_learn_and_come_back_from_a_folder(tmp_path, monkeypatch, option
     assert again._options() == {**model._options(), "validation": again._options()["validation"]}
 
 
-def test_the_report_has_samples_entropy_and_what_it_must_beat(characters):
-    page = characters.report()
-    assert page is not None
-    for said in ("Samples", "0 (greedy)", "Entropy against temperature", "Kneser-Ney 7-grams", "as learned"):
-        assert said in page
-
-
 def test_tied_weights_are_stored_once(tmp_path, monkeypatch, characters):
     monkeypatch.setattr(LanguageModel, "report", lambda self: None)
     assert characters.network_.layers["softmax"].tied
@@ -226,7 +219,7 @@ def test_the_unknown_token_is_never_written(words):
 
 
 def test_documents_end():
-    model = LanguageModel(**{**QUICK, "lr": 0.03, "max_epochs": 10}).fit(["abc"] * 60)
+    model = LanguageModel(**{**QUICK, "lr": 0.03, "max_epochs": 6}).fit(["abc"] * 40)
     assert model.form_ == "documents"
     assert model.generate("", 50, temperature=0) == "abc"
     with pytest.raises(DTypeError, match="X is one text but the model was fitted on a list of texts"):
