@@ -2,8 +2,9 @@
 
 The worlds are our own (`saiki.data.worlds`), in the form of bAbI's first three tasks; published figures, of
 bAbI, are bearings and not the same data. A network is trained on 1,000 stories of one fact or 10,000 of more,
-stopped by 1,000 others, and measured on 1,000 more. The LSTM of 64 units reads story and question word by word
-and answers from its last state. `support` is the share of supporting sentences that some hop looked at most.
+stopped by 1,000 others, and measured on 1,000 more. The LSTM of 64 units reads story and question word by
+word and answers from its last state. `support` is the share of supporting sentences that some hop looked at
+most.
 
 Not as in the paper: Adam for annealed SGD; no linear start, no random noise in the ages.
 """
