@@ -76,12 +76,12 @@ QUICK = (
     Case(150, 4, 28, 25, language="letters"),
 )
 FULL = (
-    Case(150, 16, 28, 10),
-    Case(150, 16, 28, 25),
-    Case(150, 16, 28, 100),
-    Case(500, 4, 128, 25),
-    Case(60, 2, 5000, 10),
-    Case(150, 16, 28, 25, language="letters"),
+    Case(150, 4, 28, 10),
+    Case(150, 4, 28, 25),
+    Case(150, 2, 28, 100),
+    Case(500, 1, 128, 25),
+    Case(60, 1, 5000, 10),
+    Case(150, 4, 28, 25, language="letters"),
     Case(150, 16, 28, 100, pruned=True, peer="pyctcdecode"),
     Case(500, 4, 128, 100, pruned=True, peer="pyctcdecode"),
     Case(150, 16, 28, 100, language="words", pruned=True, peer="pyctcdecode"),
