@@ -499,6 +499,7 @@ void ctc_forward(const Ctc<T>& c, const CtcForward<T>& out, int threads) {
     const std::size_t workers = c.batch < static_cast<std::size_t>(threads) ? c.batch : static_cast<std::size_t>(threads);
     T* const memory = scratch.take<T>(each * workers);
     T* const work = out.saved ? out.saved : scratch.take<T>(c.rows * columns);
+    if (out.saved) expect_to_fill(out.saved, c.rows * columns * sizeof(T));
     std::size_t rows_taken = 0, utterances_taken = 0, memory_taken = 0;
     Barrier barrier;
     run_team(threads, [&](int, int size) {
@@ -562,6 +563,7 @@ void ctc_backward(const Ctc<T>& c, const CtcBackward<T>& in, int threads) {
     const std::size_t columns = ctc_columns<T>(c.longest), K = c.classes;
     std::size_t taken = 0;
     threads = ctc_threads(threads, static_cast<double>(c.rows) * static_cast<double>(K + c.longest + 8));
+    expect_to_fill(in.d_logits, c.rows * K * sizeof(T));
     run_team(threads, [&](int, int size) {
         const FlushDenormals flush;
         const std::size_t at_once = ctc_steps_at_once(c.steps, c.batch * (K + c.longest), size);
