@@ -156,7 +156,8 @@ def test_bad_input_is_named():
     net = network()
     for rows, said in (
         ([[10, 0, 1, 1]], r"row \[10, 0, 1, 1\] of story 0 is not a word in \[0, 10\)"),
-        ([[1, -1, 1, 1]], "a sentence from 0 on"),
+        ([[1, -1, 1, 1]], "a sentence counted from 0"),
+        ([[1, 0, 1, 1], [1, 2**40, 1, 1]], "a sentence counted from 0"),
         ([[1, 0, 2, 1]], "a place j of J"),
     ):
         with pytest.raises(ValueRangeError, match=said):

@@ -177,12 +177,13 @@ class MemoryNetwork(torch.nn.Module):
         if x.data.is_floating_point():
             raise DTypeError(f"x holds {x.data.dtype} but must hold whole numbers.")
         word, sentence, place, words = x.data.long().unbind(1)
-        bad = (word < 0) | (word >= self.vocabulary) | (sentence < 0) | (place < 1) | (place > words)
+        bad = (word < 0) | (word >= self.vocabulary) | (place < 1) | (place > words)
+        bad |= (sentence < 0) | (sentence >= len(word))  # each sentence has a word: no number is beyond
         if bool(bad.any()):
             row = int(bad.nonzero()[0, 0])
             raise ValueRangeError(
                 f"row {x.data[row].tolist()} of story {int(x.row_sequence[row])} is not a word in "
-                f"[0, {self.vocabulary}), a sentence from 0 on, and a place j of J."
+                f"[0, {self.vocabulary}), a sentence counted from 0, and a place j of J."
             )
         story = x.row_sequence
         count = torch.zeros(x.B, dtype=torch.long, device=word.device)
