@@ -50,14 +50,19 @@ def details(
     wrong = Counter[tuple[str | None, str | None]]()
     for r, h in zip(right, ours):
         wrong.update((a, b) for a, b in edits(r, h).pairs if a != b)
-    # half of the samples and alignments from where the model errs most, so that they are no advertisement
+    # half of the samples and an alignment from where the model errs most, so that they are no advertisement
     errors = np.array([edits(r, h).distance for r, h in zip(right, ours)])
     worst = [int(i) for i in np.argsort(-errors, kind="stable") if errors[i] > 0]
-    shown = list(dict.fromkeys([*worst[: SAMPLES // 2], *range(len(right))]))[:SAMPLES]
-    long_enough = [i for i in range(len(right)) if len(outputs[i]) > 0]
-    drawn = [
-        i for i in dict.fromkeys([*long_enough[: ALIGNED - 1], *worst, *long_enough]) if i in long_enough
-    ]
+    if worst:
+        most = errors[worst[min(len(worst), SAMPLES // 2) - 1]]
+        worst = _spread([i for i in worst if errors[i] >= most], SAMPLES // 2)
+    shown = list(dict.fromkeys([*worst, *_spread(list(range(len(right))), SAMPLES)]))[:SAMPLES]
+    heard = [i for i in range(len(right)) if len(outputs[i]) > 0]
+    drawn = list(
+        dict.fromkeys(
+            [*_spread(heard, ALIGNED - 1), *(i for i in worst if i in heard), *_spread(heard, ALIGNED)]
+        )
+    )
     return {
         "alignments": [_aligned(model, validation, i, outputs[i]) for i in drawn[:ALIGNED]],
         "samples": [
@@ -71,6 +76,14 @@ def details(
         ],
         "confusions": [[a, b, count] for (a, b), count in wrong.most_common(CONFUSIONS)],
     }
+
+
+def _spread(places: list[int], count: int) -> list[int]:
+    """At most so many of them, evenly taken."""
+    if not places:
+        return []
+    chosen = np.unique(np.linspace(0, len(places) - 1, count).round().astype(int))
+    return [places[int(i)] for i in chosen]
 
 
 def _text(tokens: Sequence[str], labels: Labels) -> str:
