@@ -44,7 +44,7 @@ def network(**options):
 def test_it_learns_to_write_backwards():
     train, unseen = Backwards(400, 0), Backwards(60, 1)
     net = network()
-    record = L.Trainer(max_epochs=12, lr=0.02, batch_size=32).fit(net, CrossEntropy(), train, unseen)
+    record = L.Trainer(max_epochs=8, lr=0.02, batch_size=32).fit(net, CrossEntropy(), train, unseen)
     assert record.epochs[-1].loss < 0.2 * record.epochs[0].loss
     state = net.start(Ragged.from_list(unseen.words))
     found = greedy(net.step, state, torch.zeros(60, dtype=torch.int64), end=1, max_steps=8)
