@@ -237,6 +237,10 @@ def test_a_beam_asks_it_prefix_by_prefix(characters):
         np.testing.assert_allclose(row[1:5], wanted, rtol=1e-5, atol=1e-6)
         assert row[0] == row[5] == -np.inf
     np.testing.assert_allclose(scorer.score((1, 2)), found[2])
+    mixed = scorer.score_batch([(3, 4, 1), (1, 2, 3), (1, 1), (2,), (1, 2, 3, 4)])  # from three batches
+    for row, text in zip(mixed, ("e t", "the", "tt", "h", "the ")):
+        wanted = [characters.score(text)[characters.vocabulary_.id(t)] for t in tokens[1:5]]
+        np.testing.assert_allclose(row[1:5], wanted, rtol=1e-5, atol=1e-6)
     assert scorer.end((1,)) == 0.0
     with pytest.raises(LabelError, match="label 5 stands for no token"):
         scorer.score((5,))

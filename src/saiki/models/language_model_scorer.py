@@ -24,7 +24,8 @@ REMEMBERED = 4096  # prefixes whose state is kept; a beam of 100 over 40 labels
 
 class _Known(NamedTuple):
     log_p: Array  # (V,)
-    state: StackState  # of one text
+    state: StackState  # of the texts that were read together
+    row: int  # this one's among them
 
 
 @final
@@ -89,11 +90,8 @@ class Scorer:
         missing = list(dict.fromkeys(key for key in keys if key not in self._known))
         longer = [key for key in missing if key and key[:-1] in self._known]
         if longer:
-            states = [self._known[key[:-1]].state for key in longer]
-            together: StackState = tuple(
-                tuple(torch.cat(values, dim=1) for values in zip(*parts)) for parts in zip(*states)
-            )
-            self._keep(longer, *self._reader.step(np.array([self._token(k[-1]) for k in longer]), together))
+            tokens = np.array([self._token(key[-1]) for key in longer], dtype=np.int64)
+            self._keep(longer, *self._reader.step(tokens, self._states([key[:-1] for key in longer])))
         fresh = [key for key in missing if key not in self._known]
         if fresh:
             texts = [np.array([self._start, *map(self._token, key)], dtype=np.int64) for key in fresh]
@@ -101,7 +99,22 @@ class Scorer:
 
     def _keep(self, keys: Sequence[tuple[int, ...]], log_p: Array, state: StackState) -> None:
         for row, key in enumerate(keys):
-            self._known[key] = _Known(log_p[row], chosen_rows(state, np.array([row])))
+            self._known[key] = _Known(log_p[row], state, row)
+
+    def _states(self, keys: Sequence[tuple[int, ...]]) -> StackState:
+        """The states of known prefixes side by side: those that were read together are taken together."""
+        known = [self._known[key] for key in keys]
+        together = {id(each.state): each.state for each in known}
+        places = {name: [k for k, each in enumerate(known) if id(each.state) == name] for name in together}
+        parts = [
+            chosen_rows(state, np.array([known[k].row for k in places[name]]))
+            for name, state in together.items()
+        ]
+        whole: StackState = tuple(
+            tuple(torch.cat(values, dim=1) for values in zip(*layers)) for layers in zip(*parts)
+        )
+        order = np.argsort(np.concatenate([places[name] for name in together]), kind="stable")
+        return whole if len(together) == 1 else chosen_rows(whole, order)
 
     def _token(self, label: int) -> int:
         number = int(self.numbers[label]) if 0 <= label < len(self.numbers) else -1
