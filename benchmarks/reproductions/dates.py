@@ -54,10 +54,10 @@ def run(options: argparse.Namespace) -> dict[str, object]:
             found.setdefault(network, []).append(each["exact"])
             simple.update(each["simple"])
             rows.append((name, each["exact"], each["wrong"], each["parameters"], each["minutes"]))
-    rows += [(name, exact, "-", "-", "-") for name, exact in simple.items()]
+    rows += [(f"{name} (validation part)", exact, "-", "-", "-") for name, exact in simple.items()]
     print_header(f"Dates: {DATES:,} texts, {HELD_OUT:,} of them to test", kept.machine)
     print_table(("", "exact, %", "wrong", "parameters", "minutes"), rows)
-    return kept.content({"exact": found, "simple": simple})
+    return kept.content({"exact": found, "simple_on_validation": simple})
 
 
 def one(options: argparse.Namespace, name: str, settings: dict[str, Any]) -> Run:
