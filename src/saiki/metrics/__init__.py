@@ -19,6 +19,7 @@ from saiki.metrics.forecasts import (
     seasonal_scale,
     smape,
 )
+from saiki.metrics.language import bits_per_character, perplexity
 from saiki.metrics.score import Score
 from saiki.metrics.spans import Span, SpanCounts, span_counts, span_f1, spans
 from saiki.metrics.translation import bleu, exact_match
@@ -30,6 +31,7 @@ __all__ = [
     "Span",
     "SpanCounts",
     "accuracy",
+    "bits_per_character",
     "bleu",
     "cer",
     "confusion",
@@ -45,6 +47,7 @@ __all__ = [
     "mae",
     "mase",
     "mse",
+    "perplexity",
     "quantile_loss",
     "r2",
     "rmse",

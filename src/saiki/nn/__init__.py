@@ -35,6 +35,7 @@ from saiki.nn.flow import Flow, Layer, generators
 from saiki.nn.one_hot import OneHot
 from saiki.nn.pooling import AttentionPool, Last, Max, Mean, Segment
 from saiki.nn.recurrent import GRU, LSTM, RNN, Jordan, Recurrent, RecurrentLayer
+from saiki.nn.softmax import AdaptiveSoftmax, FullSoftmax, SampledSoftmax
 from saiki.nn.stack import Stack, StackState
 from saiki.nn.summary import Summary, SummaryRow
 from saiki.nn.tables import layer_from_mapping, layer_to_mapping
@@ -47,6 +48,7 @@ __all__ = [
     "RNN",
     "Activation",
     "ActivationConfig",
+    "AdaptiveSoftmax",
     "Attention",
     "AttentionPool",
     "AttentionPoolConfig",
@@ -65,6 +67,7 @@ __all__ = [
     "EncoderDecoderConfig",
     "EncoderDecoderInput",
     "Flow",
+    "FullSoftmax",
     "GRUConfig",
     "Jordan",
     "JordanConfig",
@@ -84,6 +87,7 @@ __all__ = [
     "Recurrent",
     "RecurrentConfig",
     "RecurrentLayer",
+    "SampledSoftmax",
     "Segment",
     "SegmentConfig",
     "Stack",
