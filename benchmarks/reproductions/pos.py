@@ -84,11 +84,11 @@ def run(options: argparse.Namespace) -> dict[str, object]:
                 f"Saiki, {name}",
                 _percent(statistics.mean(r["test"]["accuracy"] for r in runs)),
                 _percent(statistics.mean(r["test"]["unknown_accuracy"] for r in runs)),
-                f"{statistics.mean(r['minutes'] for r in runs):.1f}",
+                f"{statistics.mean(r['cpu_seconds'] for r in runs) / 60:.1f}",
                 f"measured here, {len(runs)} seed{'s' if len(runs) > 1 else ''}",
             )
         )
-    print_table(("", "accuracy, %", "unseen words, %", "minutes", ""), rows)
+    print_table(("", "accuracy, %", "unseen words, %", "core minutes", ""), rows)
     return kept.content(
         {
             "accuracy": {
