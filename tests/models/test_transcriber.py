@@ -132,6 +132,11 @@ def test_texts_are_cut_into_words_or_characters():
     model = Transcriber(**QUICK, units="words").fit(X, spoken)
     assert model.tokens_ == ("one", "three", "two", "<blank>") and model.labels_.unit == "word"
     assert set(model.metrics_) == {"label_error_rate", "wer", "cer", "exact"}
+    lower = {"type": "characters", "lower": True}
+    folded = Transcriber(**QUICK, units=lower, validation=None).fit(X, [text.upper() for text in y])
+    assert folded.tokens_ == ("a", "b", "c", "<blank>") and folded._options()["units"] == lower
+    small, large = folded.evaluate(X, y), folded.evaluate(X, [text.upper() for text in y])
+    assert small == large, "capitals are no labels of this model, so they are no errors"
     plain = Transcriber(**QUICK, validation=None, convolution={"size": 4, "kernel_size": 3})
     assert " " in plain.fit(X[:4] * 3, [" ab", "a b", "b", "ba"] * 3).tokens_
 

@@ -22,7 +22,6 @@ from torch import Tensor
 from saiki.core.errors import DTypeError, OptionError, SchemaError, ShapeError, ValueRangeError
 from saiki.core.schema import plain, strict
 from saiki.data.audio_features import AudioFeatures
-from saiki.data.tokens import Tokenizer, get_tokenizer
 from saiki.decoding import Hypothesis, ctc_greedy
 from saiki.learning import Observer, Training
 from saiki.losses import CTC
@@ -52,6 +51,7 @@ from saiki.models.transcriber_parts import (
     statistics,
 )
 from saiki.models.transcripts import Labels, Transcript, figures, transcript
+from saiki.models.translator_options import Tokens, tokenizer_mapping, tokenizer_of
 from saiki.nn import ConvolutionConfig, Stack
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class TranscriberOptions(TrainingOptions):
     features: str | dict[str, Any] | None
     rate_hz: int | None
     convolution: dict[str, Any] | None
-    units: str
+    units: str | dict[str, Any]
     scaling: str | None
     validation: float | str | None
     beam_width: int
@@ -105,8 +105,8 @@ class Transcriber(Estimator):
             recording's rate. Rows of samples without a rate of their own are taken to have it.
         convolution: a `ConvolutionConfig` (or a mapping of its options) in front of the recurrent layers,
             followed by a rectifier; with a stride it makes the sequence shorter.
-        units: how texts are cut: "characters", "words", "whitespace", "sentencepiece", or a tokenizer. Labels
-            that are no texts stay as they are.
+        units: how texts are cut: "characters", "words", "whitespace", "sentencepiece", a mapping with a
+            "type" and options, or a `saiki.data.tokens.Tokenizer`. Labels that are no texts stay as they are.
         scaling: "standard" (each feature, over the training part), "utterance" (each feature, over each
             utterance by itself: takes out microphone and loudness), or None.
         validation: share of the utterances kept aside; (X, y); or None, which trains for all of `max_epochs`
@@ -161,7 +161,7 @@ class Transcriber(Estimator):
         features: Literal["auto", "log_mel", "mfcc"] | AudioFeatures | None = "auto",
         rate_hz: int | None = None,
         convolution: ConvolutionConfig | Mapping[str, Any] | None = None,
-        units: str | Tokenizer = "characters",
+        units: Tokens = "characters",
         scaling: Scaling | None = "standard",
         validation: float | tuple[object, object] | None = 0.1,
         beam_width: int = 1,
@@ -253,7 +253,7 @@ class Transcriber(Estimator):
         require_said(answers, utterances.names)
         self.notes_ = utterances.notes
         self.n_features_in_ = utterances.frames[0].shape[1]
-        self.labels_ = Labels.learn(answers, kind, self.units)
+        self.labels_ = Labels.learn(answers, kind, tokenizer_of(self.units, "units"))
         everything = Part(
             utterances=utterances, answers=answers, weights=read_weights(sample_weight, len(utterances))
         )
@@ -305,7 +305,7 @@ class Transcriber(Estimator):
                 "network and convolution are both given.",
                 "Put the convolution into network as its first line.",
             )
-        get_tokenizer(self.units)
+        tokenizer_of(self.units, "units")
         as_convolution(self.convolution)
 
     def _recurrent(self, values: int) -> list[Layer]:
@@ -543,8 +543,8 @@ class Transcriber(Estimator):
         if name == "convolution" and value is not None:
             config = as_convolution(value)
             return None if config is None else plain(asdict(config))
-        if name == "units" and isinstance(value, Tokenizer):
-            return value.name  # how it is set is in vocabulary.json
+        if name == "units":
+            return tokenizer_mapping(value)
         return super()._option(name, value)
 
     @classmethod

@@ -233,7 +233,8 @@ def figures(references: Sequence[Answer], hypotheses: Sequence[Any], labels: Lab
     right, ours = [labels.split(r) for r in references], [labels.split(h) for h in said]
     found = {"label_error_rate": float(metrics.label_error_rate(right, ours))}
     if labels.kind == "text":
-        texts, answers = [str(r) for r in references], [str(h) for h in said]
+        join = labels.codec.tokenizer.join  # so that what the units do not tell apart counts for neither
+        texts, answers = [join(tokens) for tokens in right], [join(tokens) for tokens in ours]
         found |= {"wer": float(metrics.wer(texts, answers)), "cer": float(metrics.cer(texts, answers))}
     found["exact"] = float(np.mean([a == b for a, b in zip(right, ours)]))
     return found
