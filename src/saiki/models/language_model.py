@@ -23,7 +23,6 @@ from saiki.core.errors import DTypeError, LengthError, OptionError, SchemaError
 from saiki.core.log import logger
 from saiki.core.random import generator
 from saiki.data.tokens import TextCodec, Tokenizer
-from saiki.data.vocabulary import UNKNOWN
 from saiki.learning import BPTT, Observer, RaggedSource, Training, TruncatedBPTT, get_rule
 from saiki.learning.options import mapping_of, named
 from saiki.models.base import inside_search
@@ -283,7 +282,7 @@ class LanguageModel(LanguageSpeaker):
         if self.embedding_size is not None:
             require_int(self.embedding_size, "embedding_size", low=1)
         if self.vocabulary_size is not None:
-            require_int(self.vocabulary_size, "vocabulary_size", low=len((UNKNOWN,)) + 2)
+            require_int(self.vocabulary_size, "vocabulary_size", low=len(SPECIALS) + 1)
         if not isinstance(self.min_count, str):
             require_int(self.min_count, "min_count", low=1)
         if self.initial is not None:
