@@ -97,6 +97,7 @@ def test_silence_is_finite_and_long_recordings_are_cut_alike(monkeypatch):
         ({"kind": "mfcc", "coefficients": 41}, OptionError, "coefficients is 41, but 40 bands"),
         ({"high_hz": 9000.0}, ValueRangeError, "must rise and end at half the rate, 8000 Hz"),
         ({"deltas": 3}, ValueRangeError, "deltas"),
+        ({"window_ms": 9e3, "rate_hz": 16000}, ValueRangeError, "is 144,000 samples at 16000 Hz, but 65,536"),
         ({"window_ms": "long"}, DTypeError, "window_ms"),
     ],
 )

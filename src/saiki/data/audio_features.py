@@ -29,6 +29,7 @@ Array = NDArray[Any]
 
 KINDS = ("log_mel", "mfcc")
 AMIN = 1e-10  # power below which the logarithm is not taken: 100 dB under full scale
+MAX_BANDS, MAX_WINDOW = 512, 65_536  # a size from a file is checked before anything is allocated
 SLOPE = 4  # frames at either side of a slope
 _CHUNK = 4096  # frames transformed at once: about 30 MB at 512 points
 
@@ -76,8 +77,8 @@ class AudioFeatures:
         require_int(self.rate_hz, "rate_hz", 100, MAX_RATE_HZ)
         require_number(self.window_ms, "window_ms", low=0.1, high=10_000)
         require_number(self.hop_ms, "hop_ms", low=0.1, high=10_000)
-        require_int(self.bands, "bands", 1, 4096)
-        require_int(self.coefficients, "coefficients", 1, 4096)
+        require_int(self.bands, "bands", 1, MAX_BANDS)
+        require_int(self.coefficients, "coefficients", 1, MAX_BANDS)
         require_int(self.deltas, "deltas", 0, 2)
         require_number(self.low_hz, "low_hz", low=0)
         if self.floor_db is not None:
@@ -93,6 +94,12 @@ class AudioFeatures:
             raise ValueRangeError(
                 f"window_ms={self.window_ms} and hop_ms={self.hop_ms} are {self.window} and {self.hop} "
                 f"samples at {self.rate_hz} Hz, too few."
+            )
+        if self.window > MAX_WINDOW:
+            raise ValueRangeError(
+                f"window_ms={self.window_ms} is {self.window:,} samples at {self.rate_hz} Hz, but {MAX_WINDOW:,} "
+                "are the most.",
+                "25 ms are usual.",
             )
         if self.kind == "mfcc" and self.coefficients > self.bands:
             raise OptionError(
