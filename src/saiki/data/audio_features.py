@@ -97,8 +97,8 @@ class AudioFeatures:
             )
         if self.window > MAX_WINDOW:
             raise ValueRangeError(
-                f"window_ms={self.window_ms} is {self.window:,} samples at {self.rate_hz} Hz, but {MAX_WINDOW:,} "
-                "are the most.",
+                f"window_ms={self.window_ms} is {self.window:,} samples at {self.rate_hz} Hz, but "
+                f"{MAX_WINDOW:,} are the most.",
                 "25 ms are usual.",
             )
         if self.kind == "mfcc" and self.coefficients > self.bands:
