@@ -270,6 +270,12 @@ class Reader:
             assert isinstance(h, Ragged)
             return self._say(h.last()), after
 
+    def states(self, texts: Sequence[Array]) -> StackState:
+        """Where B texts stand after some tokens, perhaps none, of each."""
+        with torch.inference_mode():
+            arrays = [torch.from_numpy(np.asarray(t, dtype=np.int64)).to(self.device) for t in texts]
+            return self.network.run(Ragged.from_list(arrays))[1]
+
     def step(self, tokens: Array, state: StackState) -> tuple[Array, StackState]:
         """Read one token (B,) of each of B texts; see `read`."""
         if self._layers is None:

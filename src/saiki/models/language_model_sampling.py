@@ -6,11 +6,14 @@ H(p_τ) = -Σ_k p_τ(k) ln p_τ(k)              rises with τ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from saiki.core.checks import require_int, require_number
+from saiki.decoding.sequence import Rows, sample
 from saiki.models.language_model_network import Reader
 from saiki.models.options import Array
 
@@ -64,11 +67,11 @@ def write(
     prompts: Sequence[Array],
     length: int,
     *,
-    temperature: float | Sequence[float],
+    temperatures: Sequence[float],
     top_k: int | None,
-    source: np.random.Generator,
+    generator: torch.Generator,
     forbidden: Sequence[int] = (),
-    done: Callable[[list[int]], bool] | None = None,
+    end: int | None = None,
 ) -> list[list[int]]:
     """Go on with several texts, side by side.
 
@@ -76,40 +79,28 @@ def write(
         reader: of the network.
         prompts: B arrays of tokens, the start token in front, at least one token each.
         length: tokens to write at most.
-        temperature: τ, one for all or one a text.
+        temperatures: τ of each text.
         top_k: see `tempered`.
-        source: of chance; one number a text and token is drawn from it, whatever the temperature.
+        generator: of chance.
         forbidden: tokens that are never written.
-        done: told what was written of a text, whether it is over; None: all are written to their length.
+        end: the token that ends a text, which is not given; None: all are written to their length.
     Returns:
         The tokens written of each.
     """
-    written: list[list[int]] = [[] for _ in prompts]
-    over = np.zeros(len(prompts), dtype=bool)
-    if length == 0 or not prompts:
-        return written
-    log_p, state = reader.read(prompts)
-    for step in range(length):
-        if len(forbidden) < log_p.shape[1]:
-            log_p[:, list(forbidden)] = -np.inf
-        tokens = _drawn(_tempered_each(log_p, temperature, top_k), source.random(len(prompts)))
-        for b in np.flatnonzero(~over):
-            written[b].append(int(tokens[b]))
-            over[b] = done is not None and done(written[b])
-        if over.all() or step + 1 == length:
-            break
-        log_p, state = reader.step(tokens, state)
-    return written
+    if not prompts:
+        return []
 
+    def step(tokens: Tensor, state: Rows) -> tuple[Tensor, Rows]:
+        before, tau = state.value
+        log_p, after = reader.step(tokens.cpu().numpy(), before)
+        log_p[:, list(forbidden)] = -np.inf
+        each = [tempered(row[None], float(t), top_k) for row, t in zip(log_p, tau[0])]
+        return torch.from_numpy(np.concatenate(each)), Rows((after, tau), axis=1)
 
-def _tempered_each(log_p: Array, temperature: float | Sequence[float], top_k: int | None) -> Array:
-    if isinstance(temperature, Sequence):
-        return np.concatenate([tempered(row[None], t, top_k) for row, t in zip(log_p, temperature)])
-    return tempered(log_p, temperature, top_k)
-
-
-def _drawn(log_p: Array, u: Array) -> Array:
-    """(B,) the token at which the cumulative probability passes u, uniform on [0, 1)."""
-    upto = np.cumsum(np.exp(log_p), axis=1)
-    # rounding may leave the last sum below u: the draw is scaled, so that no impossible token is taken
-    return np.asarray((upto <= (u * upto[:, -1])[:, None]).sum(axis=1), dtype=np.int64)
+    begun = reader.states([prompt[:-1] for prompt in prompts])
+    tau = torch.tensor(
+        [temperatures], dtype=torch.float64
+    )  # (1, B), so that rows are chosen with the states'
+    start = torch.tensor([int(prompt[-1]) for prompt in prompts])
+    found = sample(step, Rows((begun, tau), axis=1), start, end=end, max_steps=length, generator=generator)
+    return [list(text.tokens) for text in found]

@@ -10,7 +10,7 @@ import torch
 
 from saiki.core.errors import DTypeError, LengthError
 from saiki.core.ragged import Ragged
-from saiki.core.random import seed_from
+from saiki.core.random import generator, seed_from
 from saiki.data.tokens import TextCodec, require_texts
 from saiki.data.vocabulary import END, UNKNOWN, Vocabulary
 from saiki.metrics.language import bits_per_character, perplexity
@@ -150,14 +150,14 @@ class LanguageSpeaker(Estimator):
         self._require_fitted()
         length, temperature, top_k = require_sampling(length, temperature, top_k)
         prompts = require_texts([prompt] if isinstance(prompt, str) else prompt, "prompt")
-        texts = self._write(prompts, length, temperature, top_k, random_state)
+        texts = self._write(prompts, length, [temperature] * len(prompts), top_k, random_state)
         return texts[0] if isinstance(prompt, str) else texts
 
     def _write(
         self,
         prompts: Sequence[str],
         length: int,
-        temperature: float | Sequence[float],
+        temperatures: Sequence[float],
         top_k: int | None,
         random_state: RandomState,
     ) -> list[str]:
@@ -166,13 +166,13 @@ class LanguageSpeaker(Estimator):
             Reader(self.network_),
             [self._begun(each) for each in prompts],
             length,
-            temperature=temperature,
+            temperatures=temperatures,
             top_k=top_k,
-            source=np.random.default_rng(None if random_state is None else seed_from(random_state)),
+            generator=generator(None if random_state is None else seed_from(random_state), "text"),
             forbidden=(unknown, end) if self.form_ == "text" else (unknown,),
-            done=(lambda ids: ids[-1] == end) if self.form_ == "documents" else None,
+            end=end if self.form_ == "documents" else None,
         )
-        return [self._written(each, ids, end) for each, ids in zip(prompts, written)]
+        return [self._written(each, ids) for each, ids in zip(prompts, written)]
 
     def _begun(self, prefix: object) -> Array:
         """The start token and the prefix, which may end inside a line."""
@@ -192,10 +192,8 @@ class LanguageSpeaker(Estimator):
             self.vocabulary_.decode(ids)  # an id outside is named
         return np.concatenate([before, ids.astype(np.int64)])
 
-    def _written(self, prompt: str, ids: list[int], end: int) -> str:
+    def _written(self, prompt: str, ids: list[int]) -> str:
         """The text of some tokens, with the blank between the prompt's last word and the first one."""
-        if self.form_ == "documents" and ids and ids[-1] == end:
-            ids = ids[:-1]
         text = decode(np.array(ids, dtype=np.int64), self.codec_, self.form_)
         name = self.codec_.tokenizer.name
         joins = name in ("words", "whitespace") and prompt and not prompt[-1].isspace() and text[:1].strip()
