@@ -116,7 +116,7 @@ def _first_rate(X: Any) -> int:  # noqa: ANN401  a list of recordings
         return first.rate_hz
     raise OptionError(
         "X holds rows of samples, which do not say how many there are a second.",
-        "Give rate_hz=, such as rate_hz=16000, or saiki.data.Audio(samples, rate_hz).",
+        "Give rate_hz=, such as rate_hz=16000; or features=None, if they are frames of one feature.",
     )
 
 
