@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from saiki import SequenceClassifier
+
 Run = Callable[..., "object"]
 
 
@@ -25,7 +27,10 @@ def moods(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_fit_evaluate_and_predict(saiki: Run, moods: Path, tmp_path: Path) -> None:
+def test_fit_evaluate_and_predict(
+    saiki: Run, moods: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SequenceClassifier, "report", lambda self: "<html></html>")  # tests/models draws it
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("good 1 0\nfine 1 0.1\nbad -1 0\ncold -1 0.1\n")
     run = saiki("fit", "classifier", moods, "--text", "message", "--label", "mood", "--vectors", vectors,

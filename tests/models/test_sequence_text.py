@@ -252,8 +252,8 @@ def test_broken_folders_are_refused(folder, tmp_path):
 def test_emoji_example():
     """A few epochs on the built-in sentences leave chance (0.2) well behind."""
     data = load_data("emoji")
-    model = SequenceClassifier(text="words", hidden_size=32, max_epochs=8, random_state=0, verbose=False).fit(
+    model = SequenceClassifier(text="words", hidden_size=32, max_epochs=4, random_state=0, verbose=False).fit(
         data.X, data.y
     )
-    assert model.metrics_["accuracy"] > 0.4
+    assert model.metrics_["accuracy"] > 0.3
     assert set(model.classes_) == set(data.classes)

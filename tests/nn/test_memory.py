@@ -118,7 +118,7 @@ def test_it_says_what_the_equations_say(memory, sharing, position):
 @pytest.mark.parametrize(("memory", "sharing"), KINDS)
 def test_gradients(memory, sharing):
     net = network(memory, sharing, hops=2)
-    batch = Ragged.from_list([coded(*story) for story in STORIES])
+    batch = Ragged.from_list([coded(*story) for story in STORIES[1:3]])
     names = [name for name, _ in net.named_parameters()]
 
     def outputs(*values):
