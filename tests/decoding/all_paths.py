@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,20 +21,24 @@ class Truth(NamedTuple):
     ends: tuple[int, ...]
 
 
+@cache
+def every_path(T, K, blank):
+    """(K^T, T) paths, and what each collapses to."""
+    paths = np.array(list(itertools.product(range(K), repeat=T)), dtype=np.int64).reshape(-1, T)
+    return paths, [ctc_collapse(path, blank) for path in paths]
+
+
 def exhaustive(rows, blank=0):
     """labels -> Truth, for (T, K) log-probabilities."""
     rows = np.asarray(rows, dtype=np.float64)
-    T, K = rows.shape
+    paths, collapsed = every_path(*rows.shape, blank)
     found = {}
-    for path in itertools.product(range(K), repeat=T):
-        value = float(sum(rows[t, k] for t, k in enumerate(path)))
+    for value, (labels, starts, ends) in zip(rows[np.arange(len(rows)), paths].sum(axis=1), collapsed):
         if value == -math.inf:
             continue
-        labels, starts, ends = ctc_collapse(path, blank)
         before = found.get(labels, Truth(-math.inf, -math.inf, (), ()))
-        total = float(np.logaddexp(before.total, value))
-        best = (value, starts, ends) if value > before.best else before[1:]
-        found[labels] = Truth(total, *best)
+        best = (float(value), starts, ends) if value > before.best else before[1:]
+        found[labels] = Truth(float(np.logaddexp(before.total, value)), *best)
     return found
 
 
