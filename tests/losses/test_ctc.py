@@ -234,6 +234,17 @@ def test_an_alignment_tells_starts_ends_and_scores():
     assert nothing.states.tolist() == [0] * 9
 
 
+def test_there_is_no_likeliest_path_of_nan_and_of_probability_0(rng):
+    logits = torch.randn(4, 2, 3, generator=rng)
+    logits[:, 1, 2] = -INF
+    for target in ([2], [1, 2], [2, 1]):
+        with pytest.raises(ValueRangeError, match="labels of utterance 1 has probability 0"):
+            ctc_align(logits, [[1], target])
+    logits[2, 0, 0] = NAN
+    with pytest.raises(ValueRangeError, match="logits of utterance 0 hold NaN"):
+        ctc_align(logits, [[1], [1]])
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 def test_all_forms_of_a_batch_are_one(dtype, rng):
     logits, labels, lengths, counts = draw(rng, 13, 5, 6, 4, 3, dtype)
@@ -283,6 +294,7 @@ def test_half_precision_is_computed_in_single(rng):
 
 def test_empty_batches_and_utterances():
     assert ctc_loss(torch.zeros(5, 0, 3), []).shape == (0,)
+    assert ctc_loss(torch.zeros(5, 0, 3), torch.zeros(0, dtype=torch.int64), None, []).shape == (0,)
     assert ctc_posteriors(torch.zeros(5, 0, 3), []) == [] == ctc_align(torch.zeros(5, 0, 3), [])
     nothing = torch.zeros(0, 2, 3, requires_grad=True)
     assert ctc_loss(nothing, [[], [1]]).tolist() == [0, INF]

@@ -6,6 +6,7 @@ then blanks. The loss adds up all paths that collapse to the target; nothing has
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from saiki.core.checks import require_bool, require_int
-from saiki.core.errors import LengthError
+from saiki.core.errors import LengthError, ValueRangeError
 from saiki.core.ragged import Ragged
 from saiki.losses import ctc_native, ctc_reference
 from saiki.losses.ctc_case import Case, Lengths, Targets, read_case
@@ -169,6 +170,7 @@ def ctc_align(
     Raises:
         LengthError: an utterance has fewer steps than its target needs: one a label, and one between two
             that are equal.
+        ValueRangeError: a NaN among an utterance's logits, or a target of probability 0.
         Otherwise as `ctc_loss`.
     Source: Graves et al. 2006, section 4.1, with the maximum in place of the sum (Viterbi 1967).
     """
@@ -184,14 +186,20 @@ def ctc_align(
         )
     case = _wide(case)
     paths = ctc_native.best_paths(case) if ctc_native.can_run(case) else ctc_reference.best_paths(case)
-    return [_alignment(states, log_p, L) for (states, log_p), L in zip(paths, case.target_lengths.tolist())]
+    found = zip(paths, case.target_lengths.tolist())
+    return [_alignment(b, states, log_p, L) for b, ((states, log_p), L) in enumerate(found)]
 
 
-def _alignment(states: Tensor, log_p: Tensor, L: int) -> Alignment:
+def _alignment(b: int, states: Tensor, log_p: Tensor, L: int) -> Alignment:
     """What a path says of its labels."""
+    score = float(log_p.sum())
+    if math.isnan(score):
+        raise ValueRangeError(f"the logits of utterance {b} hold NaN or +inf, so no path is the likeliest.")
+    if score == -math.inf or (len(states) and int(states[0]) > 1):
+        raise ValueRangeError(f"every path that says the labels of utterance {b} has probability 0.")
     label = states.div(2, rounding_mode="floor")[states % 2 == 1]  # said at each step that is no blank
     steps = (states % 2 == 1).nonzero()[:, 0]
     counts = torch.bincount(label, minlength=L)
     starts = steps[(counts.cumsum(0) - counts)] if L else counts
     sums = log_p.new_zeros(L).index_add_(0, label, log_p[steps])
-    return Alignment(states, starts, starts + counts, sums / counts, float(log_p.sum()))
+    return Alignment(states, starts, starts + counts, sums / counts, score)

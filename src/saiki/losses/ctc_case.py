@@ -145,7 +145,7 @@ def _targets(targets: Targets, given: Lengths, B: int) -> tuple[Tensor, Tensor]:
     if isinstance(targets, list | tuple):
         rows = [_row(row, f"targets[{b}]") for b, row in enumerate(targets)]
         counts = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-        return torch.nn.utils.rnn.pad_sequence(rows, True) if rows else counts.new_zeros(0, 0), counts
+        return _padded(rows), counts
     labels = _whole(as_tensor(targets, "targets"))
     if labels.ndim == 2 and labels.shape[0] == B:
         L = labels.shape[1]
@@ -157,12 +157,19 @@ def _targets(targets: Targets, given: Lengths, B: int) -> tuple[Tensor, Tensor]:
                 f"target_lengths add up to {int(counts.sum())} but targets holds {len(labels)} labels.",
                 "Give one row of labels an utterance, or all labels one after another.",
             )
-        return torch.nn.utils.rnn.pad_sequence(labels.split(counts.tolist()), True), counts
+        return _padded(labels.split(counts.tolist()) if B else ()), counts
     raise ShapeError(
         f"targets is {tuple(labels.shape)} but must be (B, L) = ({B}, L), or all labels in a row with "
         "target_lengths.",
         "A list of B lists of labels will do as well.",
     )
+
+
+def _padded(rows: Sequence[Tensor]) -> Tensor:
+    """(B, L) labels."""
+    if not rows:
+        return torch.zeros(0, 0, dtype=torch.int64)
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
 
 
 def _row(given: object, name: str) -> Tensor:
