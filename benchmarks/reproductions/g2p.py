@@ -19,6 +19,8 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import data_folder
 from benchmarks.reproductions.shared.runs import Kept, Run
@@ -35,8 +37,9 @@ PUBLISHED = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """`--seeds`, `--epochs`, `--hidden-size`, `--encoder-size`."""
+    """`--seeds`, `--threads`, `--epochs`, `--hidden-size`, `--encoder-size`."""
     parser.add_argument("--seeds", type=int, default=1, help="runs (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="of the processor (default 1)")
     parser.add_argument(
         "--epochs", type=int, default=EPOCHS, help=f"passes over the words (default {EPOCHS})"
     )
@@ -46,6 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, object]:
     """Train for each seed, test, print the table."""
+    torch.set_num_threads(options.threads)
     kept = Kept(options)
     folder = data_folder(options)
     runs = []

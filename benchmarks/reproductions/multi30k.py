@@ -17,6 +17,8 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import data_folder
 from benchmarks.reproductions.shared.runs import Kept, Run
@@ -30,8 +32,9 @@ PUBLISHED = {"test_2016_flickr": 39.00, "test_2017_flickr": 31.25}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """`--seeds`, `--epochs`, `--pieces`."""
+    """`--seeds`, `--threads`, `--epochs`, `--pieces`."""
     parser.add_argument("--seeds", type=int, default=1, help="runs (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="of the processor (default 1)")
     parser.add_argument(
         "--epochs", type=int, default=EPOCHS, help=f"passes over the captions (default {EPOCHS})"
     )
@@ -40,6 +43,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, object]:
     """Train for each seed, translate the tests, print the table."""
+    torch.set_num_threads(options.threads)
     kept = Kept(options)
     folder = data_folder(options)
     runs = []

@@ -64,6 +64,7 @@ def course(model: Translator) -> dict[str, Any]:
         "minutes": round(record.seconds / 60, 1),  # of all sittings together
         "epochs": len(record.epochs),
         "best_epoch": record.best_epoch,
+        "training_loss": [round(epoch.loss, 4) for epoch in record.epochs],
         "validation_loss": [
             None if epoch.validation_loss is None else round(epoch.validation_loss, 4)
             for epoch in record.epochs
