@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -194,6 +195,15 @@ def test_a_language_model_turns_the_answer(search):
             return np.log([0.1, 0.4, 0.02, 0.48])
 
     assert PrefixBeam(language=Fusion(Says(), 1.0)).decode([rows])[0][0].text(TOKENS) == "a a"
+
+
+def test_a_beam_goes_through_a_pickle(search, rng, word_model):
+    """To worker processes, say."""
+    model = WordNGram.of(word_model, TOKENS)
+    beam = PrefixBeam(language=Fusion(model, 0.5, 1.0), lexicon=model.spelling)
+    rows = [random_rows(rng, 8, 4)]
+    before = beam.decode(rows)
+    assert pickle.loads(pickle.dumps(beam)).decode(rows) == before
 
 
 def test_what_a_model_answers_is_checked(search, rng):

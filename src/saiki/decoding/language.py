@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -79,7 +79,7 @@ class LabelNGram:
         numbers = np.array([self.model.index(token) for token in called], dtype=np.int64)
         object.__setattr__(self, "numbers", numbers)
 
-    numbers: npt.NDArray[np.int64] = None  # type: ignore[assignment]  # (K,) class -> word of the model
+    numbers: npt.NDArray[np.int64] = field(init=False, repr=False)  # (K,) class -> word of the model
 
     def score(self, prefix: Sequence[int]) -> Floats:
         """(K,) ln p(k | <s> prefix), nats."""
@@ -125,7 +125,7 @@ class WordNGram:
         of_state[self.spelling.word < 0] = self.unknown
         object.__setattr__(self, "numbers", of_state)
 
-    numbers: npt.NDArray[np.int64] = None  # type: ignore[assignment]  # (S,) state -> word of the model
+    numbers: npt.NDArray[np.int64] = field(init=False, repr=False)  # (S,) state -> word of the model
 
     @classmethod
     def of(cls, model: NGram, tokens: Sequence[str], *, separator: str = " ") -> WordNGram:
