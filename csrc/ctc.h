@@ -272,7 +272,10 @@ void ctc_row(const T* a, std::size_t K, std::int32_t blank, const std::int32_t* 
     Vec<T> sums[4] = {};
     k = 0;
     for (; k + 4 * W <= K; k += 4 * W)
-        for (std::size_t v = 0; v < 4; ++v) sums[v] = sums[v] + exp_below<T>(load(a + k + v * W) - most);
+        for (std::size_t v = 0; v < 4; ++v) {
+            __builtin_prefetch(a + K + k + v * W);  // the next row comes while this one is worked on; behind the last, nothing
+            sums[v] = sums[v] + exp_below<T>(load(a + k + v * W) - most);
+        }
     for (std::size_t v = 0; k < K; k += W, ++v)
         sums[v] = sums[v] + exp_below<T>((k + W <= K ? load(a + k) : load_or<T>(a + k, K - k, none)) - most);
     const T all = sum_of_lanes<T>((sums[0] + sums[1]) + (sums[2] + sums[3]));
