@@ -55,7 +55,10 @@ def model(clips, tmp_path_factory) -> Path:
     return fitted.save(tmp_path_factory.mktemp("models") / "beeps")
 
 
-def test_fit_tells_what_it_did_to_the_recordings(saiki, clips, tmp_path, caplog):
+def test_fit_tells_what_it_did_to_the_recordings(saiki, clips, tmp_path, caplog, monkeypatch):
+    # the look inside is tested elsewhere, and takes its time
+    monkeypatch.setattr("saiki.models.inside.keep", lambda *_: None)
+    monkeypatch.setattr("saiki.models.transcriber_report.ALIGNED", 1)
     quick = ("--max-epochs", 1, *QUICK[2:], *ALSO)
     ran = saiki("fit", "transcriber", clips / "clips.csv", "-o", tmp_path / "m", "--group", "who", *quick)
     assert ran.code == 0, ran.err

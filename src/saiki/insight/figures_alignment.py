@@ -87,7 +87,7 @@ def alignment(
         ax.set_yticks([])
         last = place == len(bands) - 1
         if not last:
-            ax.tick_params(axis="x", length=0, labelbottom=False)
+            ax.set_xticks([])
             ax.spines["bottom"].set_visible(False)
         if name == "heard":
             _shades(ax, np.asarray(heard, dtype=np.float64), T * unit)
