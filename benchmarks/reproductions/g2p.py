@@ -37,13 +37,14 @@ PUBLISHED = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """`--seeds`, `--threads`, `--epochs`, `--hidden-size`, `--encoder-size`."""
+    """`--seeds`, `--threads`, `--epochs`, `--hidden-size`, `--encoder-size`, `--dropout`."""
     parser.add_argument("--seeds", type=int, default=1, help="runs (default 1)")
     parser.add_argument("--threads", type=int, default=1, help="of the processor (default 1)")
     parser.add_argument(
         "--epochs", type=int, default=EPOCHS, help=f"passes over the words (default {EPOCHS})"
     )
     parser.add_argument("--hidden-size", type=int, default=256, help="units of the decoder (default 256)")
+    parser.add_argument("--dropout", type=float, default=0.2, help="share dropped (default 0.2)")
     parser.add_argument("--encoder-size", type=int, default=192, help="units a direction (default 192)")
 
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
             "encoder_size": 32 if options.quick else options.encoder_size,
             "embedding_size": 64,
             "attention": "general",
-            "dropout": 0.2,
+            "dropout": options.dropout,
             "smoothing": 0.1,
             "lr": 2e-3,
             "schedule": "cosine",
