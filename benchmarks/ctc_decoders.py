@@ -1,10 +1,13 @@
 """CTC beam search beside a plain Python beam and pyctcdecode.
 
-    python -m benchmarks.ctc_decoders [--quick] [--threads N] [--json FILE]
+    python -m benchmarks.ctc_decoders [--quick] [--threads N] [--golden FOLDER] [--json FILE]
 
 Method. Utterances are drawn: a text of words, every letter lasting some frames with blanks between, and the
-outputs of a network that is sure of most frames and torn in some. Contestants of a case take turns, A B A B,
-each after a run that is not timed; figures are medians, a whole batch from float32 logits to hypotheses.
+outputs of a network that is sure of most frames and torn in some. With `--golden`, the folder of other
+projects' vectors, pyctcdecode's own LibriSpeech utterance is decoded too, alone and sixteen times over; its
+network is sure of nearly every frame, so there is little to search, and what a call costs counts. Rows that
+FILE has are kept. Contestants of a case take turns, A B A B, each after a run that is not timed; figures are
+medians, a whole batch from float32 logits to hypotheses.
 Times are the processor's, which other work on the machine does not lengthen. With `--threads 2`, over
 utterances, they are those on the wall; the Python contestants have one thread then too.
 
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import math
 import random
 import statistics
@@ -29,7 +33,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -86,6 +90,7 @@ FULL = (
     Case(500, 4, 128, 100, pruned=True, peer="pyctcdecode"),
     Case(150, 16, 28, 100, language="words", pruned=True, peer="pyctcdecode"),
 )
+LIBRISPEECH = tuple(Case(371, B, 29, 100, pruned=True, peer="pyctcdecode") for B in (1, 16))
 
 
 def main() -> int:
@@ -94,25 +99,44 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="three cases, to see how things stand")
     parser.add_argument("--threads", type=int, default=1, help="ours, over utterances")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each contestant of a case")
+    parser.add_argument("--golden", type=Path, help="a folder that holds decoders/pyctcdecode_libri.npz")
     parser.add_argument("--json", type=Path, help="where the rows go")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     about = circumstances()
     print_header("CTC decoders", about)
-    rows = measure(options.quick, options.seconds)
-    write_json(options.json, {"about": about, "rows": rows})
+    have = []
+    if options.json is not None and options.json.exists():
+        have = json.loads(options.json.read_text(encoding="utf-8"))["rows"]
+    rows = measure(options.quick, options.seconds, options.golden, [_key(row) for row in have])
+    rows = [row | {"date": about["date"], "commit": about["commit"]} for row in rows]
+    write_json(options.json, {"about": about, "rows": have + rows})
     return 0
 
 
-def measure(quick: bool, seconds: float) -> list[Row]:
-    """Time all cases whose peer is installed, with as many threads as torch has, printing a line each."""
+def measure(
+    quick: bool, seconds: float, golden: Path | None = None, have: Sequence[tuple[object, ...]] = ()
+) -> list[Row]:
+    """Time all cases whose peer is installed, with as many threads as torch has, printing a line each.
+
+    Args:
+        quick: three cases instead of all.
+        seconds: for each contestant of a case.
+        golden: where other projects' vectors are.
+        have: keys of rows that are there already.
+    """
     print(
         "    T   B     K  width  language  pruned  peer              ours, ms    peer, ms   ratio     error"
     )
     rows = []
-    for case in QUICK if quick else FULL:
+    cases: list[tuple[Case, Path | None]] = [(case, None) for case in (QUICK if quick else FULL)]
+    if golden is not None:
+        cases += [(case, golden / "decoders") for case in LIBRISPEECH]
+    for case, folder in cases:
+        if _key(_about(case, folder)) in have:
+            continue
         try:
-            row = _measure(case, seconds)
+            row = _measure(case, seconds, folder)
         except ImportError as error:
             print(f"{case}: left out: {error}", file=sys.stderr)
             continue
@@ -127,10 +151,30 @@ def measure(quick: bool, seconds: float) -> list[Row]:
     return rows
 
 
-def _measure(case: Case, seconds: float) -> Row:
-    tokens, logits = utterances(case)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.arpa"
+def _about(case: Case, folder: Path | None) -> Row:
+    return {
+        "work": "beam",
+        "utterances": "drawn" if folder is None else "LibriSpeech",
+        "T": case.T,
+        "B": case.B,
+        "K": case.K,
+        "width": case.width,
+        "language": case.language,
+        "pruned": case.pruned,
+        "threads": torch.get_num_threads(),
+        "peer": case.peer,
+    }
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    names = ("utterances", "T", "B", "K", "width", "language", "pruned", "threads", "peer")
+    return tuple(row[name] for name in names)
+
+
+def _measure(case: Case, seconds: float, folder: Path | None) -> Row:
+    tokens, logits = utterances(case) if folder is None else _librispeech(folder, case.B)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.arpa"
         write_model(path, case, tokens)
         fusion = _fusion(case, path, tokens)
         beam = PrefixBeam(
@@ -138,6 +182,7 @@ def _measure(case: Case, seconds: float) -> Row:
             label_floor=LABEL_FLOOR if case.pruned else None,
             margin=MARGIN if case.pruned else None,
             language=fusion,
+            blank=tokens.index(""),
         )
         peer = (
             _plain(case, beam, logits) if case.peer == "plain" else _pyctcdecode(case, path, tokens, logits)
@@ -152,17 +197,8 @@ def _measure(case: Case, seconds: float) -> Row:
     threads = torch.get_num_threads()
     clock = time.process_time if threads == 1 else time.perf_counter
     (our_s, peer_s), rounds = _medians((ours, peer), seconds, clock)
-    return {
-        "work": "beam",
-        "T": case.T,
-        "B": case.B,
-        "K": case.K,
-        "width": case.width,
-        "language": case.language,
-        "pruned": case.pruned,
-        "threads": threads,
+    return _about(case, folder) | {
         "saiki_ms": 1e3 * our_s,
-        "peer": case.peer,
         "peer_ms": 1e3 * peer_s,
         "ratio": peer_s / our_s,
         "error": max(differences),
@@ -206,6 +242,14 @@ def utterances(case: Case) -> tuple[list[str], Tensor]:
             if draw.random() < 0.15:  # torn between two
                 logits[t, b, draw.randrange(case.K)] += 8.0
     return tokens, logits
+
+
+def _librispeech(folder: Path, B: int) -> tuple[list[str], Tensor]:
+    """pyctcdecode's own example."""
+    cases = json.loads((folder / "pyctcdecode.json").read_text())
+    tokens = next(case["labels"] for case in cases if case["id"] == "pyctcdecode.libri")
+    logits = np.load(folder / "pyctcdecode_libri.npz")["logits"].astype(np.float32)
+    return tokens, torch.from_numpy(logits).unsqueeze(1).repeat(1, B, 1)
 
 
 def _symbols(count: int) -> list[str]:
