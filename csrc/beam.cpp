@@ -180,10 +180,10 @@ void Search::grow() {
     const auto K = static_cast<std::int32_t>(options_.classes);
     const std::size_t width = options_.width, full = std::max(2 * width, width + 32);
     classes_.clear();
-    const double least = bound_ - beam_[0].score - most_ - rounding;
+    const double least = std::max(bound_ - beam_[0].score - most_ - rounding, std::numeric_limits<double>::lowest());
     for (std::int32_t k = 0; k < K; ++k) {
         const double value = row_[static_cast<std::size_t>(k)];
-        if (k != options_.blank && value > impossible && value >= least) classes_.push_back({value, k});
+        if (value >= least && k != options_.blank) classes_.push_back({value, k});
     }
     const auto falling = [](const Class& a, const Class& b) {
         return a.value != b.value ? a.value > b.value : a.label < b.label;
