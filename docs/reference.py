@@ -14,7 +14,19 @@ import types
 import typing
 from pathlib import Path
 
-ROOMS = ("core", "cells", "engine", "nn", "losses", "metrics", "data", "learning", "insight", "models")
+ROOMS = (
+    "core",
+    "cells",
+    "engine",
+    "nn",
+    "losses",
+    "metrics",
+    "decoding",
+    "data",
+    "learning",
+    "insight",
+    "models",
+)
 SUBMODULES = {
     "core": ("errors", "ragged", "activations", "initialisers", "random", "record", "schema"),
     "insight": (
