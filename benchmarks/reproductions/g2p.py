@@ -37,8 +37,10 @@ PUBLISHED = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """`--seeds`, `--threads`, `--epochs`, `--hidden-size`, `--encoder-size`, `--dropout`."""
+    """`--seeds`, `--threads`, `--epochs`, `--hidden-size`, `--encoder-size`, `--dropout`,
+    `--input-feeding`."""
     parser.add_argument("--seeds", type=int, default=1, help="runs (default 1)")
+    parser.add_argument("--input-feeding", action="store_true", help="show the decoder where it looked")
     parser.add_argument("--threads", type=int, default=1, help="of the processor (default 1)")
     parser.add_argument(
         "--epochs", type=int, default=EPOCHS, help=f"passes over the words (default {EPOCHS})"
@@ -68,6 +70,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
             "max_epochs": 2 if options.quick else options.epochs,
             "validation": 0.02,
             "random_state": seed,
+            **({"input_feeding": True} if options.input_feeding else {}),
         }
         name = f"seed {seed}"
         runs.append(kept.run(name, settings, lambda s=settings, n=name: one(options, n, s, folder)))  # type: ignore[misc]

@@ -25,15 +25,17 @@ from benchmarks.reproductions.shared.runs import Kept, Run
 from benchmarks.reproductions.shared.translating import course, fitted, forget
 from saiki.metrics import bleu
 
-EPOCHS, PIECES = 10, 3000
+EPOCHS, PIECES = 9, 3000
 BEAMS = (1, 5)
 TESTS = ("test_2016_flickr", "test_2017_flickr")
 PUBLISHED = {"test_2016_flickr": 39.00, "test_2017_flickr": 31.25}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """`--seeds`, `--threads`, `--epochs`, `--pieces`."""
+    """`--seeds`, `--threads`, `--input-feeding`, `--dropout`, `--epochs`, `--pieces`."""
     parser.add_argument("--seeds", type=int, default=1, help="runs (default 1)")
+    parser.add_argument("--input-feeding", action="store_true", help="show the decoder where it looked")
+    parser.add_argument("--dropout", type=float, default=0.3, help="share dropped (default 0.3)")
     parser.add_argument("--threads", type=int, default=1, help="of the processor (default 1)")
     parser.add_argument(
         "--epochs", type=int, default=EPOCHS, help=f"passes over the captions (default {EPOCHS})"
@@ -55,7 +57,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
             "encoder_size": 16 if options.quick else 192,
             "embedding_size": 128,
             "attention": "general",
-            "dropout": 0.3,
+            "dropout": options.dropout,
             "smoothing": 0.1,
             "lr": 3e-3,
             "schedule": "cosine",
@@ -64,6 +66,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
             "source_tokens": pieces,
             "target_tokens": pieces,
             "random_state": seed,
+            **({"input_feeding": True} if options.input_feeding else {}),
         }
         name = f"seed {seed}"
         runs.append(kept.run(name, settings, lambda s=settings, n=name: one(options, n, s, folder)))  # type: ignore[misc]
