@@ -111,7 +111,8 @@ class Search:
         )
 
     def _score(self, one: Decoded) -> float:
-        return one.log_probability / float(len(one.tokens) + one.ended) ** self.normalisation
+        power: float = float(len(one.tokens) + one.ended) ** self.normalisation
+        return one.log_probability / power
 
 
 @final
