@@ -42,7 +42,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "feed_previous": False,
         "lr": 4e-3,
         "batch_size": 128,
-        "max_epochs": 40,
+        "max_epochs": 60,
     },
 }
 
