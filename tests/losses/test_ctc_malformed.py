@@ -33,7 +33,7 @@ def logit_arguments(draw: st.DrawFn, B: int, K: int) -> object:
 
 @st.composite
 def target_arguments(draw: st.DrawFn, B: int, K: int) -> object:
-    good = draw(st.integers(0, 3)) > 0
+    good = draw(st.integers(0, 3)) < 3  # 0 is drawn more often than its share
     label = st.integers(1, max(K - 1, 1)) if good else st.one_of(st.integers(-2, K + 1), st.just(2**40))
     kind = draw(st.sampled_from([*["lists"] * 3, *["padded"] * 3, *["ragged"] * 3, "row", "odd"]))
     if kind == "padded":
@@ -55,18 +55,18 @@ def target_arguments(draw: st.DrawFn, B: int, K: int) -> object:
 def lengths_of(B: int) -> st.SearchStrategy[object]:
     exact = st.lists(st.integers(0, 4), min_size=B, max_size=B)
     tensor = exact.map(lambda n: torch.tensor(n, dtype=torch.int64))
-    return st.one_of(st.none(), st.none(), exact, tensor, length_arguments())
+    return st.one_of(*[st.none()] * 5, exact, tensor, length_arguments())  # guessed lengths seldom fit
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
-    B, K = draw(st.integers(0, 4)), draw(st.integers(2, 5))
+    B, K = draw(st.sampled_from([1, 2, 3, 4, 0])), draw(st.integers(2, 5))
     name = draw(st.sampled_from(sorted(FUNCTIONS)))
     x, y = draw(logit_arguments(B, K)), draw(target_arguments(B, K))
     lengths, counts = (None if isinstance(a, Ragged) else draw(lengths_of(B)) for a in (x, y))
     if isinstance(y, list):
         counts = None
-    blank: Any = 0 if draw(st.integers(0, 5)) else draw(NUMBERS)
+    blank: Any = draw(NUMBERS) if draw(st.integers(0, 5)) == 5 else 0
 
     def do() -> object:
         data = x.data if isinstance(x, Ragged) else x
@@ -101,7 +101,7 @@ def test_many_of_the_calls_are_good() -> None:
     """The test of the test: what is drawn also reaches the kernels."""
     answered = []
 
-    @settings(RULES, max_examples=80)
+    @settings(RULES, max_examples=300)  # the first examples are the odd ones
     @given(calls())
     def count(call: Call) -> None:
         try:
