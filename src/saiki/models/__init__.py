@@ -1,6 +1,7 @@
 """Tasks with scikit-learn's face: each file is one task's network, loss, metrics and fit/predict.
 
-Exports: Forecaster (with Covariates and Backtest), SequenceClassifier, SequenceRegressor, TASKS, load,
+Exports: Forecaster (with Covariates and Backtest), SequenceClassifier (with Text), SequenceRegressor,
+SequenceTagger, Transcriber (with Transcript), Translator, LanguageModel, Answerer, TASKS, load, save,
 suggest_size, searching.
 """
 

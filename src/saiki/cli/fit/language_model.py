@@ -41,7 +41,9 @@ SOURCE = Source("language_model", read, ("held_out",))
 
 
 def language_model(
-    data: o.OptionalData = None,
+    data: Annotated[
+        Path | None, typer.Argument(metavar="[TEXT]", help="A text file in UTF-8; or .gz.")
+    ] = None,
     output: o.Output = None,
     config: o.Config = None,
     held_out: Annotated[
