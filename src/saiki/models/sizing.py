@@ -158,7 +158,7 @@ def parameter_note(parameters: int, values: int, sequences: int) -> str:
     if parameters > values:
         return (
             f"{text}. More parameters than values: the network could learn them by heart; the rule of thumb "
-            "is ten values a parameter. Watch the validation error, or try hidden_size='auto'."
+            "is ten values a parameter. Watch the validation error, or use fewer units."
         )
     if values < VALUES_PER_PARAMETER * parameters:
         return f"{text}. The rule of thumb, not a verdict, is ten values a parameter."
