@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import data_folder
-from benchmarks.reproductions.shared.runs import Kept, Run
-from benchmarks.reproductions.shared.tagging import parts_of, simple, trained
+from benchmarks.reproductions.shared.runs import Kept
+from benchmarks.reproductions.shared.tagging import parts_of, runs_of, simple
 from saiki.data import read_tagged
 
 # Plank, Søgaard & Goldberg 2016, as the README of bilstm-aux has it: one layer, words and characters, UD 1.3;
@@ -63,12 +63,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         options.quick,
     )
     kept = Kept(options)
-    settings = QUICK if options.quick else SETTINGS
-    found: dict[str, list[Run]] = {}
-    for seed in range(1 if options.quick else options.seeds):
-        for name in options.only or VARIANTS:
-            own = {**settings, **VARIANTS[name], "random_state": seed}
-            found.setdefault(name, []).append(trained(kept, f"{name} seed {seed}", own, parts, options.json))
+    found = runs_of(kept, options, QUICK if options.quick else SETTINGS, VARIANTS, parts)
     floors = simple(parts)
     print_header("UD English EWT, universal parts of speech, test part, gold words", kept.machine)
     rows: list[tuple[object, ...]] = [

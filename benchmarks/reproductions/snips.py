@@ -14,8 +14,8 @@ from typing import Any
 
 from benchmarks.common import print_header, print_table
 from benchmarks.reproductions.shared.options import data_folder
-from benchmarks.reproductions.shared.runs import Kept, Run
-from benchmarks.reproductions.shared.tagging import parts_of, simple, trained
+from benchmarks.reproductions.shared.runs import Kept
+from benchmarks.reproductions.shared.tagging import parts_of, runs_of, simple
 from saiki.data import read_tagged
 
 # Slot F1 and intent accuracy. Goo et al. 2018 (slot-gated attention, full and intent only); Siddhant et al.
@@ -59,12 +59,7 @@ def run(options: argparse.Namespace) -> dict[str, object]:
         options.quick,
     )
     kept = Kept(options)
-    settings = QUICK if options.quick else SETTINGS
-    found: dict[str, list[Run]] = {}
-    for seed in range(1 if options.quick else options.seeds):
-        for name in options.only or VARIANTS:
-            own = {**settings, **VARIANTS[name], "random_state": seed}
-            found.setdefault(name, []).append(trained(kept, f"{name} seed {seed}", own, parts, options.json))
+    found = runs_of(kept, options, QUICK if options.quick else SETTINGS, VARIANTS, parts)
     floors = simple(parts)
     print_header("SNIPS, slots and intents together, test part", kept.machine)
     rows: list[tuple[object, ...]] = [

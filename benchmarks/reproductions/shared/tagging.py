@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,22 @@ def known_only(parts: Mapping[str, Tagged]) -> Tagged:
         [held.tags[k] for k in kept] if held.tags is not None else None,
         [held.labels[k] for k in kept] if held.labels is not None else None,
     )
+
+
+def runs_of(
+    kept: Kept,
+    options: argparse.Namespace,
+    settings: Mapping[str, Any],
+    variants: Mapping[str, Mapping[str, Any]],
+    parts: Mapping[str, Tagged],
+) -> dict[str, list[Run]]:
+    """Every variant that was asked for, seed after seed; by its name, a run a seed."""
+    found: dict[str, list[Run]] = {}
+    for seed in range(1 if options.quick else options.seeds):
+        for name in options.only or variants:
+            own = {**settings, **variants[name], "random_state": seed}
+            found.setdefault(name, []).append(trained(kept, f"{name} seed {seed}", own, parts, options.json))
+    return found
 
 
 def trained(
